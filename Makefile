@@ -1,0 +1,50 @@
+# Holdfast. `make` alone tells what there is. Needs python3 (3.11 or newer) and make; everything else is set up here.
+SHELL := /bin/sh
+PYTHON ?= python3
+UV := .venv/bin/uv
+UV_VERSION := 0.13.9
+RUN := .venv/bin/python -m
+HOLDFAST := .venv/bin/holdfast
+export UV_PYTHON_DOWNLOADS := never
+export UV_PROJECT_ENVIRONMENT := .venv
+export PYTHONDONTWRITEBYTECODE :=
+
+.PHONY: help setup demo up down test check format bench chaos replay grid openapi clean
+.DEFAULT_GOAL := help
+
+help: ## Say what there is
+	@grep -E '^[a-z]+:.*## ' Makefile | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 12
+
+setup: .venv/.ready ## Make the environment: venv, locked dependencies
+
+.venv/.ready: pyproject.toml uv.lock
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "Holdfast needs Python 3.11 or newer; '$(PYTHON)' is older. Try: make PYTHON=python3.12 setup"; exit 1; }
+	@test -x .venv/bin/pip || $(PYTHON) -m venv .venv || \
+		{ rm -rf .venv; echo "python3 cannot make a venv. On Debian and Ubuntu: apt install python3-venv"; exit 1; }
+	@test -x $(UV) || .venv/bin/pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
+	$(UV) sync --quiet --locked --python .venv/bin/python
+	@touch .venv/.ready
+
+demo: setup ## Start everything, make payments, show the books (KEEP=1 leaves it running)
+	@$(HOLDFAST) up --demo $(if $(KEEP),--keep)
+
+up: setup ## Start everything and leave it running
+	@$(HOLDFAST) up --keep
+
+down: setup ## Stop what `make up` or `KEEP=1 make demo` left running
+	@$(HOLDFAST) down
+
+test: setup ## All tests, against the real Postgres, Temporal and simulator
+	@$(RUN) pytest -q
+
+check: setup ## Format, lint, types, import contracts, spelling
+	@.venv/bin/ruff format --check .
+	@.venv/bin/ruff check .
+	@.venv/bin/lint-imports
+	@.venv/bin/pyright --warnings
+	@.venv/bin/codespell
+
+format: setup ## Write the formatting that `check` asks for
+	@.venv/bin/ruff format .
+	@.venv/bin/ruff check --fix .
