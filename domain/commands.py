@@ -8,6 +8,15 @@ from domain.money import Money
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Patience:
+    """How long an effect that certainly did not happen is sent again (money rule 5), in seconds."""
+
+    authorize: float = 10  # an initiator waits ten seconds at most; later the payer may have paid otherwise
+    automatic_capture: float = 600  # one purchase: taken soon, or given up
+    as_asked: float = 3600  # an outage ends within the hour, or a person looks
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Promises:
     """What a provider promises, the part of its profile that a run needs, copied into the run when it starts.
 
@@ -19,7 +28,8 @@ class Promises:
     horizon_seconds: float | None
     inquiry_is_complete: bool  # asked by reference past the horizon, it knows whatever it has
     inquiry_seconds: float  # first pause between two inquiries; it doubles
-    patience_seconds: float  # when a doubt, or an undo without end, calls for a person
+    attention_after_seconds: float  # when a doubt, or an undo without end, calls for a person
+    patience: Patience = Patience()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from enum import StrEnum
 from types import MappingProxyType
-from typing import TypeVar
+from typing import Any, TypeVar
 
 
 class PaymentState(StrEnum):
@@ -99,6 +99,6 @@ def move(lifecycle: Lifecycle[State], now: State, onward: State) -> State:
     return onward
 
 
-def is_terminal(lifecycle: Lifecycle[State], state: State) -> bool:
+def is_terminal(lifecycle: Lifecycle[Any], state: StrEnum) -> bool:
     """Tell whether nothing leads on from this state."""
     return not lifecycle[state]

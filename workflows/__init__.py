@@ -1,0 +1,1 @@
+"""The lifecycles as sagas: deterministic, meeting the world only through contracts."""

@@ -1,0 +1,167 @@
+"""A Temporal server whose clock skips, a worker with the fakes of `world`, and the calls that an initiator makes."""
+
+import sys
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from temporalio.client import Client, WorkflowHandle, WorkflowUpdateFailedError
+from temporalio.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
+from temporalio.service import RPCError
+from temporalio.testing import WorkflowEnvironment
+from temporalio.worker import Worker
+
+from contracts import attributes, queues
+from contracts.payloads import DATA_CONVERTER
+from domain.commands import Capture, Patience, Payment, Payout, Promises, Refund, Void
+from domain.ids import MerchantId, OperationId, Prefix, Reference, derive
+from domain.money import Money
+from domain.outcomes import Decision, Receipt
+from tests.support.world import WORLDS, FakeBooks, FakeProvider, World
+from workers.sandbox import SANDBOX
+from workflows.payment import PaymentWorkflow
+from workflows.payout import PayoutWorkflow
+from workflows.refund import RefundWorkflow
+
+PROVIDER = "fake"
+WORKFLOWS: Sequence[type] = (PaymentWorkflow, RefundWorkflow, PayoutWorkflow)
+PROMISES = Promises(
+    provider=PROVIDER,
+    start_to_close_seconds=10,
+    horizon_seconds=3,
+    inquiry_is_complete=True,
+    inquiry_seconds=0.5,
+    attention_after_seconds=900,
+    patience=Patience(),
+)
+EUR_100 = Money(100, "EUR")
+Handle = WorkflowHandle[Any, str]
+
+
+@asynccontextmanager
+async def skipping_server() -> AsyncGenerator[Client]:
+    """Start the server; a run's clock jumps whenever nothing but a timer is left of it."""
+    extra = ["frontend.WorkflowTimeSkippingEnabled=true", "history.transferProcessorMaxPollRPS=10000",
+             "history.timerProcessorMaxPollRPS=10000", "history.visibilityProcessorMaxPollRPS=10000",
+             "history.shardIOConcurrency=8", "matching.numTaskqueueReadPartitions=1",
+             "matching.numTaskqueueWritePartitions=1"]  # fmt: skip
+    async with await WorkflowEnvironment.start_time_skipping_v2(
+        data_converter=DATA_CONVERTER,
+        dev_server_existing_path=str(Path(sys.executable).parent / "temporal"),
+        dev_server_log_level="never",
+        dev_server_extra_args=[word for value in extra for word in ("--dynamic-config-value", value)]
+        + [word for name, kind in attributes.REGISTERED.items() for word in ("--search-attribute", f"{name}={kind}")],
+    ) as environment:
+        yield environment.client
+
+
+@asynccontextmanager
+async def worker(client: Client, *, queue: str = queues.PAYMENTS) -> AsyncGenerator[None]:
+    """Run the workflows over the fakes, on the queues that the product uses."""
+    provider, books = FakeProvider(), FakeBooks()
+    async with AsyncExitStack() as stack:
+        for name, activities in (
+            (queues.effects(PROVIDER), [provider.authorize, provider.capture, provider.refund, provider.pay_out]),
+            (queues.repair(PROVIDER), [provider.void, provider.inquire]),
+        ):
+            await stack.enter_async_context(Worker(client, task_queue=name, activities=activities))
+        await stack.enter_async_context(
+            Worker(
+                client,
+                task_queue=queue,
+                workflows=WORKFLOWS,
+                workflow_runner=SANDBOX,
+                activities=[
+                    books.prepare_payment, books.prepare_refund, books.prepare_payout, books.release,
+                    books.book_capture, books.book_refund, books.book_payout_accepted, books.book_payout_paid,
+                    books.book_payout_failed, books.note,
+                ],
+            )
+        )  # fmt: skip
+        yield
+
+
+def operation(prefix: Prefix, key: str) -> OperationId:
+    """An id that is the same in every run of the tests."""
+    return derive(prefix, client="tests", mode="test", operation="saga", key=key)
+
+
+def payment(key: str, *, automatic: bool = False, promises: Promises = PROMISES, money: Money = EUR_100) -> Payment:
+    """A payment with a world of its own."""
+    made = Payment(
+        id=operation(Prefix.PAYMENT, key), fingerprint=f"f{key}", client="tests", merchant=MerchantId("m_bakery"),
+        money=money, promises=promises, admit_until=2e9, instrument="tok_visa", automatic=automatic,
+        window_seconds=7 * 86_400, fee_basis_points=100,
+    )  # fmt: skip
+    WORLDS[made.id] = World()
+    return made
+
+
+def capture(key: str, of: Payment, minor: int, *, final: bool = False) -> Capture:
+    """A capture in the world of its payment."""
+    made = Capture(
+        id=operation(Prefix.CAPTURE, key), fingerprint=f"f{key}{minor}", money=Money(minor, of.money.currency), final=final
+    )
+    WORLDS[made.id] = WORLDS[of.id]
+    return made
+
+
+def void(key: str) -> Void:
+    """A void command."""
+    return Void(id=operation(Prefix.VOID, key), fingerprint=f"f{key}")
+
+
+def refund(key: str, *, promises: Promises = PROMISES) -> Refund:
+    """A refund with a world of its own."""
+    made = Refund(
+        id=operation(Prefix.REFUND, key), fingerprint=f"f{key}", client="tests", merchant=MerchantId("m_bakery"),
+        money=EUR_100, promises=promises, admit_until=2e9, payment=operation(Prefix.PAYMENT, "refunded"),
+        on=Reference(f"{operation(Prefix.PAYMENT, 'refunded')}.a1"), on_provider_id="psp_0",
+    )  # fmt: skip
+    WORLDS[made.id] = World()
+    return made
+
+
+def payout(key: str, *, promises: Promises = PROMISES) -> Payout:
+    """A payout with a world of its own."""
+    made = Payout(
+        id=operation(Prefix.PAYOUT, key), fingerprint=f"f{key}", client="tests", merchant=MerchantId("m_bakery"),
+        money=EUR_100, promises=promises, admit_until=2e9, destination="acct_ok",
+    )  # fmt: skip
+    WORLDS[made.id] = World()
+    return made
+
+
+async def start(client: Client, of: Payment | Refund | Payout, *, queue: str = queues.PAYMENTS) -> Handle:
+    """Start the run of a payment, a refund or a payout."""
+    kind: Any = {Payment: PaymentWorkflow, Refund: RefundWorkflow, Payout: PayoutWorkflow}[type(of)]
+    return await client.start_workflow(
+        kind.run, of, id=queues.workflow_id(of.id), task_queue=queue,
+        id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
+        id_reuse_policy=WorkflowIDReusePolicy.REJECT_DUPLICATE,
+    )  # fmt: skip
+
+
+async def ask(handle: Handle, name: str, of: Payment | Capture | Void | Refund | Payout) -> Receipt | None:
+    """An update's receipt; None when the run was closed, or its validator refused."""
+    try:
+        return await handle.execute_update(name, of, id=of.id, result_type=Receipt)  # pyright: ignore[reportUnknownMemberType]
+    except (WorkflowUpdateFailedError, RPCError):
+        return None
+
+
+async def retry(handle: Handle, reference: Reference) -> None:
+    """Have a parked run ask the world again."""
+    await handle.execute_update("retry", reference)  # pyright: ignore[reportUnknownMemberType]
+
+
+async def resolve(handle: Handle, decision: Decision) -> None:
+    """Decide for a parked run."""
+    await handle.execute_update("resolve", decision)  # pyright: ignore[reportUnknownMemberType]
+
+
+def blind(promises: Promises = PROMISES) -> Promises:
+    """What a provider promises that finds nothing by our reference."""
+    return replace(promises, inquiry_is_complete=False)

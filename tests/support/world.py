@@ -1,0 +1,313 @@
+"""The world of one run, in memory: a provider with its own books and a ledger, both told per call how to behave.
+
+The provider does NOT deduplicate: a reference sent twice after its effect is a second effect, and is counted. Nothing
+here reads a clock: what comes late comes at a later question, so that no golden line can depend on the machine's speed.
+"""
+
+import asyncio
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+from temporalio import activity
+from temporalio.exceptions import ApplicationError
+
+from contracts.books import Books
+from contracts.provider import UNAVAILABLE, UNKNOWN, Provider
+from domain.commands import Booking, Command, Effect, Inquiry, Note, Prepare
+from domain.ids import OperationId, Reference, Verb, operation_of
+from domain.money import Money
+from domain.outcomes import DONE, Answer, Fact, Found, Outcome, refused
+
+RETRY_AFTER = timedelta(seconds=7)
+SHOWN_THEN_NONE = ("pending, none", "named, none", "reported, none")  # the provider has it, and finds nothing
+MARKS = {
+    "done": "", "refused": "!", "unavailable": "-", "busy": "-", "pending": "…", "pending, told": "…",
+    "pending, none": "…", "conflict": "#", "captured": "!", "bounced": "",
+}  # fmt: skip
+INQUIRIES_UNTIL_LATE = 2  # what lands late is found by the second question
+
+Happening = Callable[[], Awaitable[object]]
+
+
+@dataclass
+class World:
+    """One run's provider books and ledger, and the script of how calls behave."""
+
+    script: dict[str, list[str]] = field(default_factory=dict[str, list[str]])  # activity → behaviour per call
+    before: dict[str, Happening] = field(default_factory=dict[str, Happening])  # activity → what happens on its wire
+    tell: Callable[[Fact], Awaitable[None]] | None = None  # sends a webhook
+    blind: bool = False  # it finds nothing by inquiry
+    trace: list[str] = field(default_factory=list[str])
+    pauses: list[float] = field(default_factory=list[float])
+    asked: Counter[Reference] = field(default_factory=Counter[Reference])
+    waiting: dict[Reference, tuple[str, Effect, str]] = field(default_factory=dict[Reference, tuple[str, Effect, str]])
+    refusals: set[Reference] = field(default_factory=set[Reference])
+    effects: Counter[Reference] = field(default_factory=Counter[Reference])
+    authorized: dict[Reference, int] = field(default_factory=dict[Reference, int])  # still open at the provider
+    moved: dict[Reference, int] = field(default_factory=dict[Reference, int])  # captured, refunded or paid out
+    holds: dict[Reference, int] = field(default_factory=dict[Reference, int])
+    entries: dict[Reference, int] = field(default_factory=dict[Reference, int])
+    states: dict[OperationId, str] = field(default_factory=dict[OperationId, str])
+    seen: dict[Reference, Command] = field(default_factory=dict[Reference, Command])
+
+    @property
+    def provider_total(self) -> int:
+        return sum(self.moved.values())
+
+    @property
+    def ledger_total(self) -> int:
+        return sum(self.entries.values())
+
+    @property
+    def open_holds(self) -> int:
+        return sum(1 for left in self.holds.values() if left)
+
+    @property
+    def doubles(self) -> int:
+        return sum(count - 1 for count in self.effects.values())
+
+    def mark(self, text: str) -> None:
+        """Add to the trace; repeated calls are written once."""
+        if not self.trace or self.trace[-1] != text:
+            self.trace.append(text)
+
+    def land(self, reference: Reference) -> None:
+        """Let an effect that waits at the provider happen."""
+        verb, effect, _ = self.waiting.pop(reference)
+        self.apply(verb, effect)
+
+    def apply(self, verb: str, effect: Effect) -> Answer:
+        """Have the effect happen in the provider's books."""
+        reference, minor = effect.reference, effect.money.minor
+        match verb:
+            case "authorize":
+                self.effects[reference] += 1
+                self.authorized[reference] = minor
+            case "capture":
+                if self.authorized.get(effect.on, 0) < minor:
+                    self.refusals.add(reference)
+                    return refused("nothing is authorized")
+                self.effects[reference] += 1
+                self.moved[reference] = self.moved.get(reference, 0) + minor
+                self.authorized[effect.on] -= minor
+                if effect.final:
+                    del self.authorized[effect.on]
+            case "void":
+                self.authorized.pop(effect.on, None)
+            case _:  # refund, pay_out
+                self.effects[reference] += 1
+                self.moved[reference] = self.moved.get(reference, 0) + minor
+        return DONE
+
+
+WORLDS: dict[OperationId, World] = {}  # by the ids of all operations of a run
+
+
+def _world(command: Command) -> World:
+    return WORLDS[operation_of(command.reference or command.on)]
+
+
+async def _misbehave(name: str, command: Command) -> tuple[World, str]:
+    """Let happen what is to happen on the wire; raise, or return the behaviour of this call."""
+    world = _world(command)
+    behaviours = world.script.get(name, [])
+    behaviour = behaviours.pop(0) if behaviours else "done"
+    world.mark(_short(name) + MARKS.get(behaviour, "?"))
+    if happening := world.before.pop(name, None):
+        await happening()
+    if behaviour == "unavailable":
+        raise ApplicationError("connection refused", type=UNAVAILABLE)
+    if behaviour == "busy":
+        raise ApplicationError("429", type=UNAVAILABLE, next_retry_delay=RETRY_AFTER)
+    if behaviour == "bug":
+        raise AssertionError("a bug in an activity")
+    return world, behaviour
+
+
+def _short(name: str) -> str:
+    verb = name.split(".")[1]
+    return {"prepare": "hold", "book_capture": "post", "book_refund": "post", "book_payout_accepted": "accepted",
+            "book_payout_paid": "paid", "book_payout_failed": "reversed"}.get(verb, verb)  # fmt: skip
+
+
+class FakeProvider(Provider):
+    """The provider of every world."""
+
+    @activity.defn(name="provider.authorize")
+    async def authorize(self, effect: Effect) -> Answer:
+        return await self._effect("authorize", effect)
+
+    @activity.defn(name="provider.capture")
+    async def capture(self, effect: Effect) -> Answer:
+        return await self._effect("capture", effect)
+
+    @activity.defn(name="provider.void")
+    async def void(self, effect: Effect) -> Answer:
+        return await self._effect("void", effect)
+
+    @activity.defn(name="provider.refund")
+    async def refund(self, effect: Effect) -> Answer:
+        return await self._effect("refund", effect)
+
+    @activity.defn(name="provider.pay_out")
+    async def pay_out(self, effect: Effect) -> Answer:
+        return await self._effect("pay_out", effect)
+
+    async def _effect(self, verb: str, effect: Effect) -> Answer:
+        world, behaviour = await _misbehave(f"provider.{verb}", effect)
+        lost = ApplicationError("read timed out", type=UNKNOWN, non_retryable=verb != "void")
+        match behaviour:
+            case "done":
+                return world.apply(verb, effect)
+            case "refused":
+                world.refusals.add(effect.reference)
+                return refused("scripted")
+            case "conflict":
+                return Answer(outcome=Outcome.CONFLICT, reason="scripted")
+            case "captured":
+                left = world.authorized.pop(effect.on, 0)
+                world.moved[effect.reference] = left
+                everything = Money(world.provider_total, effect.money.currency)
+                return Answer(
+                    outcome=Outcome.REFUSED,
+                    reason="captured",
+                    found=Found(kind="captured", money=everything, provider_id="psp_1"),
+                )
+            case "bounced":
+                world.waiting[effect.reference] = (verb, effect, behaviour)
+                return DONE
+            case "lost after":
+                world.apply(verb, effect)
+                raise lost
+            case "lost before":
+                raise lost
+            case _:
+                world.waiting[effect.reference] = (verb, effect, behaviour)
+        if behaviour == "reported, none":
+            await self._tell(world, effect.reference, Outcome.PENDING)
+        if behaviour == "named, none":
+            return Answer(outcome=Outcome.UNKNOWN, provider_id="psp_1")
+        if behaviour.startswith("pending"):
+            return Answer(outcome=Outcome.PENDING)
+        raise lost  # late; reported, none
+
+    @activity.defn(name="provider.inquire")
+    async def inquire(self, inquiry: Inquiry) -> Answer | None:
+        world, on = _world(inquiry), inquiry.on
+        if world.script.get("provider.inquire"):
+            await _misbehave("provider.inquire", inquiry)
+        world.mark("arrived?" if inquiry.verb is Verb.ARRIVE else "inquire")
+        world.asked[on] += 1
+        verb, effect, behaviour = world.waiting.get(on, ("", None, ""))
+        if inquiry.verb is Verb.ARRIVE:
+            return refused("beneficiary unknown") if behaviour == "bounced" else DONE
+        if behaviour == "pending, told":
+            assert effect is not None
+            world.land(on)
+            await self._tell(world, on, Outcome.DONE)
+            return Answer(outcome=Outcome.PENDING)
+        if behaviour in ("late", "pending") and world.asked[on] >= INQUIRIES_UNTIL_LATE:
+            world.land(on)
+        if behaviour == "pending" and on in world.waiting:
+            return Answer(outcome=Outcome.PENDING)
+        if world.blind:
+            return None
+        if on in world.refusals:
+            return refused("scripted")
+        return DONE if world.effects[on] else None
+
+    async def _tell(self, world: World, reference: Reference, outcome: Outcome) -> None:
+        assert world.tell is not None
+        await world.tell(Fact(reference=reference, answer=Answer(outcome=outcome), source="ev_1"))
+
+
+class FakeBooks(Books):
+    """The ledger and rows of every world."""
+
+    @activity.defn(name="payment.prepare")
+    async def prepare_payment(self, prepare: Prepare) -> Answer:
+        return await self._entry("payment.prepare", prepare)
+
+    @activity.defn(name="refund.prepare")
+    async def prepare_refund(self, prepare: Prepare) -> Answer:
+        return await self._entry("refund.prepare", prepare)
+
+    @activity.defn(name="payout.prepare")
+    async def prepare_payout(self, prepare: Prepare) -> Answer:
+        return await self._entry("payout.prepare", prepare)
+
+    @activity.defn(name="ledger.release")
+    async def release(self, prepare: Prepare) -> Answer:
+        return await self._entry("ledger.release", prepare)
+
+    @activity.defn(name="ledger.book_capture")
+    async def book_capture(self, booking: Booking) -> Answer:
+        return await self._entry("ledger.book_capture", booking)
+
+    @activity.defn(name="ledger.book_refund")
+    async def book_refund(self, booking: Booking) -> Answer:
+        return await self._entry("ledger.book_refund", booking)
+
+    @activity.defn(name="ledger.book_payout_accepted")
+    async def book_payout_accepted(self, booking: Booking) -> Answer:
+        return await self._entry("ledger.book_payout_accepted", booking)
+
+    @activity.defn(name="ledger.book_payout_paid")
+    async def book_payout_paid(self, booking: Booking) -> Answer:
+        return await self._entry("ledger.book_payout_paid", booking)
+
+    @activity.defn(name="ledger.book_payout_failed")
+    async def book_payout_failed(self, booking: Booking) -> Answer:
+        return await self._entry("ledger.book_payout_failed", booking)
+
+    @activity.defn(name="records.note")
+    async def note(self, note: Note) -> Answer:
+        return await self._entry("records.note", note)
+
+    async def _entry(self, name: str, command: Command) -> Answer:
+        world, behaviour = await _misbehave(name, command)
+        lost = ApplicationError("the connection was lost", type=UNKNOWN)
+        if behaviour == "refused" or behaviour in ("blocked_by_risk", "stale", "insufficient_funds"):
+            return refused(behaviour)
+        if behaviour == "lost before":
+            raise lost
+        answer = self._write(world, name, command)
+        if behaviour in ("lost after", "late"):
+            raise lost
+        return answer
+
+    def _write(self, world: World, name: str, command: Command) -> Answer:
+        """Write once per reference; the same reference with other content is a conflict."""
+        again = world.seen.get(command.reference)
+        if again is not None and not isinstance(command, Note):
+            return DONE if again == command else Answer(outcome=Outcome.CONFLICT, reason="same reference")
+        world.seen[command.reference] = command
+        match command:
+            case Prepare() if name == "ledger.release":
+                world.holds[command.on] = 0
+            case Prepare():
+                world.holds[command.reference] = command.money.minor
+            case Booking():
+                self._book(world, name, command)
+            case _:
+                pass
+        rows = command.rows if isinstance(command, Booking | Note) else ()
+        world.states |= {row.operation: row.state for row in rows}
+        return DONE
+
+    def _book(self, world: World, name: str, booking: Booking) -> None:
+        if name in ("ledger.book_capture", "ledger.book_refund", "ledger.book_payout_accepted"):
+            world.entries[booking.reference] = booking.money.minor
+            left = world.holds[booking.hold] - booking.money.minor
+            world.holds[booking.hold] = 0 if booking.final else left
+        elif name == "ledger.book_payout_failed":
+            world.entries[booking.reference] = -booking.money.minor
+
+
+async def until(condition: Callable[[], bool], seconds: float = 30) -> None:
+    """Wait for the world to have come so far."""
+    async with asyncio.timeout(seconds):
+        while not condition():  # noqa: ASYNC110  a condition over the world's own state, which tells nobody
+            await asyncio.sleep(0.005)

@@ -1,0 +1,173 @@
+"""A payout: reserve of the merchant's payable balance, hand to the rail, in transit, paid.
+
+    requested ─▶ submitting ─▶ in transit ─▶ paid
+        │            └─▶ failed    └───────▶ failed     accepted, then not delivered: the merchant is owed it again
+        └─▶ denied, canceled, not started
+
+Unwinding leaves: nothing reserved. What the rail has accepted is a fact: it arrives, or its failure is booked.
+"""
+
+from datetime import timedelta
+from typing import ClassVar
+
+from temporalio import workflow
+
+from contracts.books import Books
+from contracts.provider import Provider
+from domain.commands import Booking, Effect, Inquiry, Note, Payout, Prepare, Row
+from domain.ids import Reference, Verb
+from domain.lifecycle import PAYOUT, Lifecycle, PayoutState
+from domain.outcomes import CANCELED, Answer, Outcome, Reason, Receipt, refused
+from workflows.run import Run
+from workflows.saga import Await, Book, Done, ForwardOnly, Saga, Send, Step
+
+S = PayoutState
+
+ADMITTED = Book("hold", timedelta(seconds=2), local=True, why="our own database, one commit each; the initiator waits")
+ACCEPTED = Book("post", timedelta(seconds=2), local=True, why="our own database; the initiator waits for its balance")
+PAID = Book("paid", timedelta(seconds=5), why="nobody waits")
+REVERSED = Book("reversed", timedelta(seconds=5), why="nobody waits")
+NOTED = Book("note", timedelta(seconds=5), why="nobody waits")
+AS_ASKED = Send(lambda patience: patience.as_asked, why="an outage ends; a person looks")
+ARRIVAL = Await(
+    "arrival",
+    first_pause=timedelta(seconds=1),
+    longest_pause=timedelta(hours=1),
+    patience=timedelta(days=5),
+    why="instant rails arrive in seconds, others within three bank days and a weekend; then a person asks the bank",
+)
+MONEY_HAS_MOVED = ForwardOnly("what the rail has accepted cannot be recalled by us")
+A_FACT = ForwardOnly("a fact; corrected by a new entry, never undone")
+A_ROW = ForwardOnly("a row that follows the state")
+
+# fmt: off
+#              do                               undo                   policy
+PREPARE = Step(Books.prepare_payout,       undo=Books.release,    policy=ADMITTED)
+PAY_OUT = Step(Provider.pay_out,           undo=MONEY_HAS_MOVED,  policy=AS_ASKED)
+ACCEPT  = Step(Books.book_payout_accepted, undo=A_FACT,           policy=ACCEPTED)
+ARRIVE  = Step(Books.book_payout_paid,     undo=A_FACT,           policy=PAID)
+REVERSE = Step(Books.book_payout_failed,   undo=A_FACT,           policy=REVERSED)
+NOTE    = Step(Books.note,                 undo=A_ROW,            policy=NOTED)
+# fmt: on
+
+
+@workflow.defn(name="Payout")
+class PayoutWorkflow(Run):
+    """See the module."""
+
+    lifecycle: ClassVar[Lifecycle[PayoutState]] = PAYOUT
+    owner = "treasury-operations"
+
+    @workflow.init
+    def __init__(self, payout: Payout) -> None:
+        super().__init__(payout, S.REQUESTED)
+        self._payout = payout
+        self._hold = Reference("")
+
+    @workflow.run
+    async def run(self, payout: Payout) -> str:
+        """Live until it is known whether the merchant has the money; return the terminal state."""
+        return await self.to_the_end(self._live(payout))
+
+    async def _live(self, payout: Payout) -> str:
+        stopped: Answer | None = CANCELED
+        if await self.next() is not None:
+            async with Saga(self, payout.id) as saga:
+                accepted = await self._hand_over(saga, payout)
+                await self._follow(saga, payout, accepted)
+            stopped = saga.stopped
+        if stopped is not None:
+            self._end(stopped)
+            self.answer(payout, stopped, self.total)
+            await Saga(self, payout.id, forward=True)(NOTE, Note(rows=(self._row(self.state),)))
+        self.show()
+        while late := await self.last():
+            self.answer(late, refused(Reason.PAYMENT_CLOSED), self.total)
+        return self.state
+
+    async def _hand_over(self, saga: Saga, payout: Payout) -> Done:
+        """Reserve and submit; the initiator is answered when the rail has it and the books say so."""
+        self._hold = (await saga(PREPARE, _preparation(payout))).reference
+        self.move(S.SUBMITTING)
+        effect = Effect(provider=payout.promises.provider, money=payout.money, instrument=payout.destination)
+        accepted = await saga(PAY_OUT, effect)
+        await saga(ACCEPT, self._booking(accepted, S.IN_TRANSIT))
+        self.move(S.IN_TRANSIT)
+        self.answer(payout, accepted.answer, self.total)
+        self.show()
+        return accepted
+
+    async def _follow(self, saga: Saga, payout: Payout, accepted: Done) -> None:
+        """Wait until it has arrived, or has come back."""
+        inquiry = Inquiry(
+            on=accepted.reference,
+            provider_id=accepted.provider_id,
+            provider=payout.promises.provider,
+            verb=Verb.ARRIVE,
+        )
+        arrival = await saga.arrives(ARRIVAL, inquiry)
+        if arrival.outcome is Outcome.DONE:
+            self.total = payout.money
+            await saga(ARRIVE, self._booking(accepted, S.PAID))
+            self.move(S.PAID)
+        else:
+            self.reason = arrival.reason
+            await saga(REVERSE, self._booking(accepted, S.FAILED))
+            self.move(S.FAILED)
+
+    def _end(self, stopped: Answer) -> None:
+        self.reason = stopped.reason
+        if stopped.reason == Reason.STALE:
+            self.move(S.NOT_STARTED)
+        elif stopped is CANCELED:
+            self.move(S.CANCELED)
+        elif self.state == S.REQUESTED:
+            self.move(S.DENIED)
+        else:
+            self.move(S.FAILED)
+
+    def _booking(self, accepted: Done, state: PayoutState) -> Booking:
+        return Booking(
+            operation=self._payout.id,
+            merchant=self._payout.merchant,
+            provider=self._payout.promises.provider,
+            money=self._payout.money,
+            hold=self._hold,
+            final=True,
+            on=accepted.reference,
+            rows=(self._row(state, accepted),),
+        )
+
+    def _row(self, state: str, accepted: Done | None = None) -> Row:
+        return Row(
+            operation=self._payout.id,
+            state=state,
+            amount=self._payout.money,
+            total=self.total,
+            reason=self.reason,
+            provider_id=accepted.provider_id if accepted else "",
+            reference=accepted.reference if accepted else Reference(""),
+        )
+
+    @workflow.update
+    async def submit(self, payout: Payout) -> Receipt:
+        """Answer when the rail has accepted the payout and it is booked, or it is known not to have happened."""
+        return await self.ask(payout)
+
+    @submit.validator
+    def _submit_is_apt(self, payout: Payout) -> None:
+        self.admit(payout)
+
+
+def _preparation(payout: Payout) -> Prepare:
+    return Prepare(
+        operation=payout.id,
+        client=payout.client,
+        merchant=payout.merchant,
+        provider=payout.promises.provider,
+        money=payout.money,
+        fingerprint=payout.fingerprint,
+        admit_until=payout.admit_until,
+        merchant_reference=payout.merchant_reference,
+        instrument=payout.destination,
+    )
