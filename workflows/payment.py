@@ -10,7 +10,6 @@ Unwinding leaves: nothing authorized at the provider, no hold in the ledger, eac
 """
 
 from dataclasses import dataclass, replace
-from datetime import timedelta
 from typing import ClassVar
 
 from temporalio import workflow
@@ -22,24 +21,19 @@ from domain.ids import OperationId, Reference
 from domain.lifecycle import PAYMENT, Lifecycle, PaymentState, is_terminal
 from domain.money import Money, fee
 from domain.outcomes import CANCELED, DONE, Answer, Found, Outcome, Reason, Receipt, refused
+from workflows.policies import A_FACT, A_ROW, ADMITTED, AS_ASKED, BOOKED, NOTED
 from workflows.run import Run, refusal
-from workflows.saga import Book, Done, ForwardOnly, Saga, Send, Step
+from workflows.saga import Done, ForwardOnly, Saga, Send, Step
 
 S = PaymentState
 
-ADMITTED = Book("hold", timedelta(seconds=2), local=True, why="our own database, one commit each; the initiator waits")
-BOOKED = Book("post", timedelta(seconds=2), local=True, why="our own database; the initiator waits for its balance")
-NOTED = Book("note", timedelta(seconds=5), why="nobody waits; a regular activity lets the answer leave first")
 WHILE_A_PAYER_WAITS = Send(
     lambda patience: patience.authorize,
     if_late=Reason.NOT_AUTHORIZED_IN_TIME,
     why="an initiator waits ten seconds at most; later the payer may have paid otherwise",
 )
 AT_THE_TILL = Send(lambda patience: patience.automatic_capture, why="one purchase: taken soon, or given up")
-AS_ASKED = Send(lambda patience: patience.as_asked, why="an outage ends; a person looks")
 MONEY_HAS_MOVED = ForwardOnly("money has moved; giving it back is a refund, a new decision")
-A_FACT = ForwardOnly("a fact; corrected by a new entry, never undone")
-A_ROW = ForwardOnly("a row that follows the state")
 
 # fmt: off
 #                do                          undo                     policy

@@ -18,17 +18,14 @@ from domain.commands import Booking, Effect, Inquiry, Note, Payout, Prepare, Row
 from domain.ids import Reference, Verb
 from domain.lifecycle import PAYOUT, Lifecycle, PayoutState
 from domain.outcomes import CANCELED, Answer, Outcome, Reason, Receipt, refused
+from workflows.policies import A_FACT, A_ROW, ADMITTED, AS_ASKED, BOOKED, NOTED
 from workflows.run import Run
-from workflows.saga import Await, Book, Done, ForwardOnly, Saga, Send, Step
+from workflows.saga import Await, Book, Done, ForwardOnly, Saga, Step
 
 S = PayoutState
 
-ADMITTED = Book("hold", timedelta(seconds=2), local=True, why="our own database, one commit each; the initiator waits")
-ACCEPTED = Book("post", timedelta(seconds=2), local=True, why="our own database; the initiator waits for its balance")
 PAID = Book("paid", timedelta(seconds=5), why="nobody waits")
 REVERSED = Book("reversed", timedelta(seconds=5), why="nobody waits")
-NOTED = Book("note", timedelta(seconds=5), why="nobody waits")
-AS_ASKED = Send(lambda patience: patience.as_asked, why="an outage ends; a person looks")
 ARRIVAL = Await(
     "arrival",
     first_pause=timedelta(seconds=1),
@@ -37,14 +34,12 @@ ARRIVAL = Await(
     why="instant rails arrive in seconds, others within three bank days and a weekend; then a person asks the bank",
 )
 MONEY_HAS_MOVED = ForwardOnly("what the rail has accepted cannot be recalled by us")
-A_FACT = ForwardOnly("a fact; corrected by a new entry, never undone")
-A_ROW = ForwardOnly("a row that follows the state")
 
 # fmt: off
 #              do                               undo                   policy
 PREPARE = Step(Books.prepare_payout,       undo=Books.release,    policy=ADMITTED)
 PAY_OUT = Step(Provider.pay_out,           undo=MONEY_HAS_MOVED,  policy=AS_ASKED)
-ACCEPT  = Step(Books.book_payout_accepted, undo=A_FACT,           policy=ACCEPTED)
+ACCEPT  = Step(Books.book_payout_accepted, undo=A_FACT,           policy=BOOKED)
 ARRIVE  = Step(Books.book_payout_paid,     undo=A_FACT,           policy=PAID)
 REVERSE = Step(Books.book_payout_failed,   undo=A_FACT,           policy=REVERSED)
 NOTE    = Step(Books.note,                 undo=A_ROW,            policy=NOTED)

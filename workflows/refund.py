@@ -7,7 +7,6 @@
 Unwinding leaves: nothing reserved. Money that the provider has given back is a fact and is booked, never undone.
 """
 
-from datetime import timedelta
 from typing import ClassVar
 
 from temporalio import workflow
@@ -18,18 +17,13 @@ from domain.commands import Booking, Effect, Note, Prepare, Refund, Row
 from domain.ids import Reference
 from domain.lifecycle import REFUND, Lifecycle, RefundState
 from domain.outcomes import CANCELED, Answer, Reason, Receipt, refused
+from workflows.policies import A_FACT, A_ROW, ADMITTED, AS_ASKED, BOOKED, NOTED
 from workflows.run import Run
-from workflows.saga import Book, Done, ForwardOnly, Saga, Send, Step
+from workflows.saga import Done, ForwardOnly, Saga, Step
 
 S = RefundState
 
-ADMITTED = Book("hold", timedelta(seconds=2), local=True, why="our own database, one commit each; the initiator waits")
-BOOKED = Book("post", timedelta(seconds=2), local=True, why="our own database; the initiator waits for its balance")
-NOTED = Book("note", timedelta(seconds=5), why="nobody waits")
-AS_ASKED = Send(lambda patience: patience.as_asked, why="an outage ends; a person looks")
 MONEY_HAS_MOVED = ForwardOnly("the payer has the money; taking it back is a new payment")
-A_FACT = ForwardOnly("a fact; corrected by a new entry, never undone")
-A_ROW = ForwardOnly("a row that follows the state")
 
 # fmt: off
 #                do                         undo                   policy

@@ -1,0 +1,1 @@
+"""Measurements: always against a floor of the same run, always as ratios; never in a timed test."""

@@ -1,0 +1,57 @@
+-- Recompute what is derived, and name the first row that is wrong; no row means that everything agrees.
+SET LOCAL ROLE ledger_owner;
+
+CREATE FUNCTION ledger.verify() RETURNS TABLE (broken text, subject text, detail text)
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+    (SELECT 'an entry does not balance', entry_id::text, currency
+     FROM ledger.posting GROUP BY entry_id, currency
+     HAVING coalesce(sum(amount) FILTER (WHERE layer = 0), 0) <> 0
+         OR coalesce(sum(amount) FILTER (WHERE layer <> 0), 0) <> 0
+     ORDER BY entry_id LIMIT 1)
+    UNION ALL
+    (SELECT 'a balance is not the sum of its postings', a.code, b.currency
+     FROM ledger.balance b
+     JOIN ledger.account a ON a.id = b.account_id
+     LEFT JOIN LATERAL (
+         SELECT coalesce(sum(amount) FILTER (WHERE layer = 0), 0) AS posted,
+                coalesce(sum(amount) FILTER (WHERE layer = 1), 0) AS debit,
+                coalesce(-sum(amount) FILTER (WHERE layer = 2), 0) AS credit,
+                count(*) AS lines
+         FROM ledger.posting p WHERE p.account_id = b.account_id
+     ) AS summed ON true
+     WHERE (b.posted, b.pending_debit, b.pending_credit, b.version)
+        <> (summed.posted, summed.debit, summed.credit, summed.lines)
+     ORDER BY a.code LIMIT 1)
+    UNION ALL
+    (SELECT 'a running balance breaks', account_id::text, account_version::text
+     FROM (
+         SELECT account_id, account_version, balance_after, posted_at,
+                sum(amount) OVER (PARTITION BY account_id, layer ORDER BY account_version) AS summed,
+                row_number() OVER (PARTITION BY account_id ORDER BY account_version) AS number,
+                lag(posted_at) OVER (PARTITION BY account_id ORDER BY account_version) AS before
+         FROM ledger.posting
+     ) AS run
+     WHERE summed <> balance_after OR number <> account_version OR before > posted_at
+     ORDER BY account_id, account_version LIMIT 1)
+    UNION ALL
+    (SELECT 'a key has neither entry nor rejection, or both', k.reference, k.entry_id::text
+     FROM ledger.entry_key k
+     WHERE (EXISTS (SELECT 1 FROM ledger.entry e WHERE e.entry_id = k.entry_id))
+         = (EXISTS (SELECT 1 FROM ledger.rejection r WHERE r.entry_id = k.entry_id))
+     ORDER BY k.reference LIMIT 1)
+    UNION ALL
+    (SELECT 'what a hold has left is not what its entries left', s.reference, s.remaining::text
+     FROM ledger.hold_state s
+     LEFT JOIN LATERAL (
+         SELECT coalesce(sum(p.amount) FILTER (WHERE p.layer = 1), 0) AS left_over
+         FROM ledger.entry e JOIN ledger.posting p USING (entry_id) WHERE e.hold = s.reference
+     ) AS summed ON true
+     WHERE s.remaining <> summed.left_over
+     ORDER BY s.reference LIMIT 1)
+    UNION ALL
+    (SELECT 'what a payment has reserved is not what its holds have left', r.payment, r.reserved::text
+     FROM ledger.refundable r
+     WHERE r.reserved <> (SELECT coalesce(sum(s.remaining), 0) FROM ledger.hold h
+                          JOIN ledger.hold_state s USING (reference) WHERE h.payment = r.payment)
+     ORDER BY r.payment LIMIT 1)
+$$;

@@ -1,0 +1,37 @@
+"""Fixtures: the real things, each started once per session or made afresh per test."""
+
+from collections.abc import AsyncGenerator
+
+import asyncpg
+import pytest_asyncio
+
+from tests.support.cluster import Database, TestCluster, running_cluster
+
+
+@pytest_asyncio.fixture(scope="session")
+async def cluster() -> AsyncGenerator[TestCluster]:
+    """A Postgres cluster with a migrated template."""
+    async with running_cluster() as running:
+        yield running
+
+
+@pytest_asyncio.fixture
+async def database(cluster: TestCluster) -> AsyncGenerator[Database]:
+    """A fresh migrated database."""
+    made = await cluster.create()
+    yield made
+    await cluster.drop(made)
+
+
+@pytest_asyncio.fixture
+async def pool(database: Database) -> AsyncGenerator[asyncpg.Pool]:
+    """A pool as the product connects."""
+    async with asyncpg.create_pool(database.url, min_size=1, max_size=20) as made:
+        yield made
+
+
+@pytest_asyncio.fixture
+async def admin_pool(database: Database) -> AsyncGenerator[asyncpg.Pool]:
+    """A pool of a superuser."""
+    async with asyncpg.create_pool(database.admin_url, min_size=1, max_size=5) as made:
+        yield made

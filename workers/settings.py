@@ -1,0 +1,95 @@
+"""Settings: one table, read from the environment (`HOLDFAST_…`), documented in docs/operations.md."""
+
+import ipaddress
+from enum import StrEnum
+
+from pydantic import Field, SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from domain.commands import Patience
+
+
+class Mode(StrEnum):
+    DEVELOPMENT = "development"
+    LIVE = "live"
+
+
+class Settings(BaseSettings):
+    """What a process of Holdfast needs to know. Each field's description is its line in the documents."""
+
+    model_config = SettingsConfigDict(env_prefix="HOLDFAST_", frozen=True, extra="ignore")
+
+    mode: Mode = Field(Mode.DEVELOPMENT, description="`development` or `live`; live refuses the development client")
+    log_level: str = Field("INFO", description="least level that is logged")
+
+    database_url: SecretStr = Field(
+        SecretStr("postgresql://holdfast@127.0.0.1:5433/holdfast"), description="the database, as role `holdfast`"
+    )
+    database_connections: int = Field(20, description="connections per process; more only wait for the disk")
+    temporal_target: str = Field("127.0.0.1:7233", description="host and port of the Temporal frontend")
+    temporal_namespace: str = Field("default", description="the namespace that the runs live in")
+
+    api_host: str = Field("127.0.0.1", description="where the API listens; beyond loopback it answers `/healthz` only")
+    api_port: int = Field(8080, description="the API's port")
+    development_token: SecretStr | None = Field(
+        None, description="bearer token of the development client; refused when live or beyond loopback"
+    )
+
+    simulator_url: str = Field("http://127.0.0.1:8090", description="where the provider simulator listens")
+    simulator_secret: SecretStr = Field(SecretStr("development"), description="bearer token for the simulator")
+    simulator_horizon_seconds: float = Field(
+        10, description="late-effect horizon of the simulator: how late an effect may appear after we gave up"
+    )
+    webhook_secret: SecretStr = Field(SecretStr("development"), description="key of the simulator's webhook signatures")
+
+    fee_basis_points: int = Field(
+        100, description="our fee, in hundredths of a percent of each capture", ge=0, le=10_000
+    )
+    authorization_window_seconds: float = Field(
+        7 * 86_400, description="how long an authorization may stand; card schemes give seven days", gt=0
+    )
+    attention_after_seconds: float = Field(
+        900, description="when a doubt, or an undo without an answer, calls for a person", gt=0
+    )
+    patience_authorize_seconds: float = Field(
+        10, description="how long an authorization is sent again: later the payer may have paid otherwise", gt=0
+    )
+    patience_automatic_capture_seconds: float = Field(
+        600, description="how long an automatic capture is sent again: taken soon, or given up", gt=0
+    )
+    patience_as_asked_seconds: float = Field(
+        3600, description="how long a capture, refund or payout is sent again: an outage ends, or a person looks", gt=0
+    )
+
+    workflow_tasks: int = Field(100, description="workflow tasks at once per worker process")
+    activities: int = Field(100, description="activities of our own books at once per worker process")
+    cached_workflows: int = Field(2000, description="runs kept in a worker's memory; fewer means replaying them")
+    polls: int = Field(20, description="polls at once per queue; fewer than 20 add milliseconds to each step")
+    graceful_shutdown_seconds: float = Field(
+        10, description="what a worker that is asked to stop gives the calls on its wire; above a provider's deadline"
+    )
+
+    @property
+    def patience(self) -> Patience:
+        return Patience(
+            authorize=self.patience_authorize_seconds,
+            automatic_capture=self.patience_automatic_capture_seconds,
+            as_asked=self.patience_as_asked_seconds,
+        )
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether the API can be reached from this machine only."""
+        if self.api_host == "localhost":
+            return True
+        try:
+            return ipaddress.ip_address(self.api_host).is_loopback
+        except ValueError:
+            return False
+
+
+def environment_of(values: dict[str, object]) -> dict[str, str]:
+    """The environment that gives a child process these settings."""
+    unknown = values.keys() - Settings.model_fields.keys()
+    assert not unknown, unknown
+    return {f"HOLDFAST_{name.upper()}": str(value) for name, value in values.items()}
