@@ -9,14 +9,12 @@ from temporalio import activity
 
 from contracts.books import Books
 from domain.commands import Booking, Note, Prepare
-from domain.ids import Prefix
 from domain.outcomes import DONE, Answer, Outcome, Reason, refused
 from ledger import postings
 from ledger.journal import Journal, Posted, Status
 from ledger.postings import Entry
 from records.operations import Admission, Operations
-from risk.decision import Verdict
-from risk.rules import RuleSet, Subject, decide
+from risk.rules import RuleSet, Subject, Verdict, decide
 
 log = structlog.get_logger()
 
@@ -58,7 +56,7 @@ class OurBooks(Books):
 
     @activity.defn(name="ledger.release")
     async def release(self, prepare: Prepare) -> Answer:
-        return _said(await self._journal.post(RELEASES[Prefix(prepare.operation.split("_", 1)[0])](prepare)))
+        return _said(await self._journal.post(postings.release(prepare)))
 
     @activity.defn(name="ledger.book_capture")
     async def book_capture(self, booking: Booking) -> Answer:
@@ -90,3 +88,20 @@ class OurBooks(Books):
     async def note(self, note: Note) -> Answer:
         await self._operations.write(note.rows)
         return DONE
+
+
+REASONS = {
+    Status.INSUFFICIENT_FUNDS: Reason.INSUFFICIENT_FUNDS,
+    Status.REFUNDABLE_EXCEEDED: Reason.REFUND_EXCEEDS_CAPTURED,
+    Status.HOLD_NOT_OPEN: Reason.HOLD_NOT_OPEN,
+    Status.ACCOUNT_CLOSED: Reason.ACCOUNT_CLOSED,
+}
+
+
+def _said(posted: Posted) -> Answer:
+    """Say the ledger's answer as an outcome."""
+    if posted.stands:
+        return DONE
+    if posted.status is Status.CONFLICTING_CONTENT:
+        return Answer(outcome=Outcome.CONFLICT, reason="the entry's reference was used for other content")
+    return refused(REASONS[posted.first or posted.status])

@@ -9,7 +9,6 @@ import random
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import timedelta
-from typing import Protocol
 
 import structlog
 from temporalio import activity
@@ -19,7 +18,7 @@ from adapters.port import PaymentProvider
 from contracts.provider import UNAVAILABLE, UNKNOWN, Provider
 from domain.commands import Effect, Inquiry
 from domain.errors import Conflict, Unavailable, Unknown
-from domain.ids import Verb
+from domain.ids import Reference, Verb
 from domain.outcomes import Answer, Outcome
 from records.calls import CallJournal, Differs, Go, Known, Withheld
 
@@ -138,14 +137,16 @@ class ProviderCalls(Provider):
     async def _complete(self, verb: Verb, effect: Effect, number: int, answer: Answer, began: float) -> None:
         await self._note(effect.provider, effect.reference, verb, number, answer, began)
 
-    async def _note(self, provider: str, asked: str, kind: str, number: int, answer: Answer, began: float) -> None:
+    async def _note(
+        self, provider: str, asked: Reference, kind: str, number: int, answer: Answer, began: float
+    ) -> None:
         """Complete the journal's row. If that fails the answer still counts; the row stays open."""
         seconds = time.perf_counter() - began
-        log.info(f"call.{answer.outcome}", provider=provider, reference=asked, kind=kind, seconds=round(seconds, 4))
+        log.info("call.answered", outcome=answer.outcome, provider=provider, reference=asked, kind=kind)
         try:
             await self._calls.complete(provider, asked, kind, number, answer, seconds)
-        except Exception as failure:  # noqa: BLE001  what was answered is true whether or not it is written down
-            log.error("call.not_completed", reference=asked, failure=str(failure))
+        except Exception as failure:
+            log.exception("call.not_completed", reference=asked, failure=str(failure))
 
     def _unavailable(self, why: str, after: float | None, *, again: bool = False) -> ApplicationError:
         pause = max(_jitter() if again else 0.0, after or 0.0)

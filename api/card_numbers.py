@@ -8,10 +8,11 @@ Says where, and never what.
 """
 
 import re
-from collections.abc import Iterator
 from typing import Any
 
 from domain.ids import Prefix, is_operation_id
+
+Place = tuple[int | str, ...]  # names and positions, from the outside in
 
 _RUN = re.compile(r"(?<![0-9])[0-9]{13,19}(?![0-9])")
 _GROUPED = re.compile(
@@ -62,38 +63,37 @@ def in_text(text: str) -> bool:
     return in_token(text) or any(_is_card_number(digits) for digits in grouped)
 
 
-def in_json(value: Any, pointer: str = "") -> str | None:
-    """Point at the first suspect in a parsed body (RFC 6901); None where there is none.
+def in_json(value: Any, place: Place = ()) -> Place | None:
+    """Tell the place of the first suspect in a parsed body; None where there is none.
 
     Amounts are not scanned: an integer of 13 digits is money in some currencies, and amounts are bounded on their own.
-    The pointer of a name that is itself a suspect stops at its object.
+    The place of a name that is itself a suspect stops at its object.
     """
-    for name, inner, place in _members(value, pointer):
-        if in_text(name):
-            return pointer
-        if name == "amount" and type(inner) is int:
-            continue
-        if (found := in_json(inner, place)) is not None:
-            return found
     match value:
         case str():
-            return pointer if in_text(value) else None
+            return place if in_text(value) else None
         case int() | float():
-            return pointer if in_token(str(value)) else None
+            return place if in_token(str(value)) else None
         case _:
-            return None
+            pass
+    for name, inner in _members(value):
+        if isinstance(name, str) and in_text(name):
+            return place
+        if name == "amount" and type(inner) is int:
+            continue
+        if (found := in_json(inner, (*place, name))) is not None:
+            return found
+    return None
 
 
-def _members(value: Any, pointer: str) -> Iterator[tuple[str, Any, str]]:
+def _members(value: Any) -> list[tuple[int | str, Any]]:
     match value:
         case dict():
-            for name, inner in value.items():  # pyright: ignore[reportUnknownVariableType]
-                yield str(name), inner, f"{pointer}/{name}"  # pyright: ignore[reportUnknownArgumentType]
+            return list(value.items())  # pyright: ignore[reportUnknownArgumentType,reportUnknownVariableType]
         case list():
-            for at, inner in enumerate(value):  # pyright: ignore[reportUnknownVariableType,reportUnknownArgumentType]
-                yield "", inner, f"{pointer}/{at}"
+            return list(enumerate(value))  # pyright: ignore[reportUnknownArgumentType,reportUnknownVariableType]
         case _:
-            return
+            return []
 
 
 def _is_card_number(digits: str) -> bool:

@@ -178,7 +178,8 @@ class Problem(Exception):
             headers.append(("Retry-After", str(self.retry_after_seconds)))
         if self.spec.status == 401:
             headers.append(("WWW-Authenticate", 'Bearer realm="holdfast"'))
-        return Answer(status=self.spec.status, body=self._body(request_id), headers=tuple(headers))
+        body = self._body(request_id)
+        return Answer(status=self.spec.status, body=body, headers=tuple(headers), code=self.code)
 
     def _body(self, request_id: str) -> bytes:
         spec = self.spec

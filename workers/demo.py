@@ -66,9 +66,10 @@ class Shop:
     async def until(self, path: str, true: Callable[[Json], bool]) -> Json:
         """Read until it is as awaited."""
         async with asyncio.timeout(DEADLINE_SECONDS):
-            while not true(read := await self.get(path)):
+            while True:
+                if true(read := await self.get(path)):
+                    return read
                 await asyncio.sleep(POLL_SECONDS)
-        return read
 
 
 @dataclass

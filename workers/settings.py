@@ -19,54 +19,66 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="HOLDFAST_", frozen=True, extra="ignore")
 
-    mode: Mode = Field(Mode.DEVELOPMENT, description="`development` or `live`; live refuses the development client")
-    log_level: str = Field("INFO", description="least level that is logged")
+    mode: Mode = Field(
+        default=Mode.DEVELOPMENT, description="`development` or `live`; live refuses the development client"
+    )
+    log_level: str = Field(default="INFO", description="least level that is logged")
 
     database_url: SecretStr = Field(
-        SecretStr("postgresql://holdfast@127.0.0.1:5433/holdfast"), description="the database, as role `holdfast`"
+        default=SecretStr("postgresql://holdfast@127.0.0.1:5433/holdfast"),
+        description="the database, as role `holdfast`",
     )
-    database_connections: int = Field(20, description="connections per process; more only wait for the disk")
-    temporal_target: str = Field("127.0.0.1:7233", description="host and port of the Temporal frontend")
-    temporal_namespace: str = Field("default", description="the namespace that the runs live in")
+    database_connections: int = Field(default=20, description="connections per process; more only wait for the disk")
+    temporal_target: str = Field(default="127.0.0.1:7233", description="host and port of the Temporal frontend")
+    temporal_namespace: str = Field(default="default", description="the namespace that the runs live in")
 
-    api_host: str = Field("127.0.0.1", description="where the API listens; beyond loopback it answers `/healthz` only")
-    api_port: int = Field(8080, description="the API's port")
+    api_host: str = Field(
+        default="127.0.0.1", description="where the API listens; beyond loopback it answers `/healthz` only"
+    )
+    api_port: int = Field(default=8080, description="the API's port")
     development_token: SecretStr | None = Field(
-        None, description="bearer token of the development client; refused when live or beyond loopback"
+        default=None, description="bearer token of the development client; refused when live or beyond loopback"
     )
 
-    simulator_url: str = Field("http://127.0.0.1:8090", description="where the provider simulator listens")
-    simulator_secret: SecretStr = Field(SecretStr("development"), description="bearer token for the simulator")
+    simulator_url: str = Field(default="http://127.0.0.1:8090", description="where the provider simulator listens")
+    simulator_secret: SecretStr = Field(default=SecretStr("development"), description="bearer token for the simulator")
     simulator_horizon_seconds: float = Field(
-        10, description="late-effect horizon of the simulator: how late an effect may appear after we gave up"
+        default=10, description="late-effect horizon of the simulator: how late an effect may appear after we gave up"
     )
-    webhook_secret: SecretStr = Field(SecretStr("development"), description="key of the simulator's webhook signatures")
+    webhook_secret: SecretStr = Field(
+        default=SecretStr("development"), description="key of the simulator's webhook signatures"
+    )
 
     fee_basis_points: int = Field(
-        100, description="our fee, in hundredths of a percent of each capture", ge=0, le=10_000
+        default=100, description="our fee, in hundredths of a percent of each capture", ge=0, le=10_000
     )
     authorization_window_seconds: float = Field(
-        7 * 86_400, description="how long an authorization may stand; card schemes give seven days", gt=0
+        default=7 * 86_400, description="how long an authorization may stand; card schemes give seven days", gt=0
     )
     attention_after_seconds: float = Field(
-        900, description="when a doubt, or an undo without an answer, calls for a person", gt=0
+        default=900, description="when a doubt, or an undo without an answer, calls for a person", gt=0
     )
     patience_authorize_seconds: float = Field(
-        10, description="how long an authorization is sent again: later the payer may have paid otherwise", gt=0
+        default=10, description="how long an authorization is sent again: later the payer may have paid otherwise", gt=0
     )
     patience_automatic_capture_seconds: float = Field(
-        600, description="how long an automatic capture is sent again: taken soon, or given up", gt=0
+        default=600, description="how long an automatic capture is sent again: taken soon, or given up", gt=0
     )
     patience_as_asked_seconds: float = Field(
-        3600, description="how long a capture, refund or payout is sent again: an outage ends, or a person looks", gt=0
+        default=3600,
+        description="how long a capture, refund or payout is sent again: an outage ends, or a person looks",
+        gt=0,
     )
 
-    workflow_tasks: int = Field(100, description="workflow tasks at once per worker process")
-    activities: int = Field(100, description="activities of our own books at once per worker process")
-    cached_workflows: int = Field(2000, description="runs kept in a worker's memory; fewer means replaying them")
-    polls: int = Field(20, description="polls at once per queue; fewer than 20 add milliseconds to each step")
+    workflow_tasks: int = Field(default=100, description="workflow tasks at once per worker process")
+    activities: int = Field(default=100, description="activities of our own books at once per worker process")
+    cached_workflows: int = Field(
+        default=2000, description="runs kept in a worker's memory; fewer means replaying them"
+    )
+    polls: int = Field(default=20, description="polls at once per queue; fewer than 20 add milliseconds to each step")
     graceful_shutdown_seconds: float = Field(
-        10, description="what a worker that is asked to stop gives the calls on its wire; above a provider's deadline"
+        default=10,
+        description="what a worker that is asked to stop gives the calls on its wire; above a provider's deadline",
     )
 
     @property

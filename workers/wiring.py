@@ -1,8 +1,9 @@
-"""The composition root: the only place where every part meets its counterpart."""
+"""The composition root: the only place where every part meets its counterparts."""
 
 from collections.abc import AsyncGenerator, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 
 import asyncpg
 from temporalio.client import Client
@@ -11,14 +12,12 @@ from temporalio.worker import PollerBehaviorSimpleMaximum, Worker
 from activities.books import OurBooks
 from activities.provider import ProviderCalls
 from adapters.port import PaymentProvider
-from adapters.profile import Profile
 from contracts import queues
-from domain.commands import Promises
+from contracts.payloads import DATA_CONVERTER
 from ledger.journal import Journal
 from records.calls import CallJournal
 from records.operations import Operations
 from risk.rules import EMPTY
-from workers.providers import providers
 from workers.sandbox import SANDBOX
 from workers.settings import Settings
 from workflows.payment import PaymentWorkflow
@@ -30,12 +29,91 @@ WORKFLOWS = (PaymentWorkflow, RefundWorkflow, PayoutWorkflow)
 
 @asynccontextmanager
 async def database(settings: Settings) -> AsyncGenerator[asyncpg.Pool]:
-    """Open the pool of this process, on the primary and as role `holdfast`."""
+    """Open this process's pool, as role `holdfast`."""
     async with asyncpg.create_pool(
         settings.database_url.get_secret_value(),
         min_size=2,
         max_size=settings.database_connections,
-        command_timeout=10,
+        command_timeout=10,  # seconds: what takes longer is stuck, and is asked again under the same reference
         server_settings={"application_name": "holdfast", "default_transaction_isolation": "read committed"},
     ) as pool:
         yield pool
+
+
+async def temporal(settings: Settings) -> Client:
+    """Connect to the engine as every process of Holdfast does."""
+    return await Client.connect(
+        settings.temporal_target, namespace=settings.temporal_namespace, data_converter=DATA_CONVERTER
+    )
+
+
+@dataclass(frozen=True)
+class Carried:
+    """The contracts carried out."""
+
+    books: OurBooks
+    provider: ProviderCalls
+
+
+def carried(pool: asyncpg.Pool, ports: Mapping[str, PaymentProvider]) -> Carried:
+    """Carry the contracts out over a database and providers."""
+    return Carried(
+        books=OurBooks(Journal(pool), Operations(pool), EMPTY),
+        provider=ProviderCalls(ports, CallJournal(pool)),
+    )
+
+
+def workers(client: Client, settings: Settings, parts: Carried, places: Mapping[str, int]) -> list[Worker]:
+    """The workers of one process: one for runs and books, two per provider, for effects and for repair.
+
+    `places` says per provider how many of its calls may be on the wire at once.
+    """
+    polls = PollerBehaviorSimpleMaximum(settings.polls)
+    graceful = timedelta(seconds=settings.graceful_shutdown_seconds)
+    books, provider = parts.books, parts.provider
+    made = [
+        Worker(
+            client,
+            task_queue=queues.PAYMENTS,
+            workflows=WORKFLOWS,
+            activities=[
+                books.prepare_payment,
+                books.prepare_refund,
+                books.prepare_payout,
+                books.release,
+                books.book_capture,
+                books.book_refund,
+                books.book_payout_accepted,
+                books.book_payout_paid,
+                books.book_payout_failed,
+                books.note,
+            ],
+            workflow_runner=SANDBOX,
+            workflow_failure_exception_types=[],  # a bug fails the task, never the run
+            max_cached_workflows=settings.cached_workflows,
+            max_concurrent_workflow_tasks=settings.workflow_tasks,
+            max_concurrent_activities=settings.activities,
+            workflow_task_poller_behavior=polls,
+            activity_task_poller_behavior=polls,
+            # A worker that is gone leaves its runs' tasks to others after so long; the default is ten seconds.
+            sticky_queue_schedule_to_start_timeout=timedelta(seconds=2),
+            graceful_shutdown_timeout=graceful,
+        )
+    ]
+    for name, at_once in places.items():
+        effects = [provider.authorize, provider.capture, provider.refund, provider.pay_out]
+        for queue, activities in (
+            (queues.effects(name), effects),
+            (queues.repair(name), [provider.void, provider.inquire]),
+        ):
+            made.append(
+                Worker(
+                    client,
+                    task_queue=queue,
+                    activities=activities,
+                    max_concurrent_activities=at_once,
+                    activity_task_poller_behavior=polls,
+                    graceful_shutdown_timeout=graceful,
+                )
+            )
+    return made

@@ -88,7 +88,8 @@ CREATE FUNCTION ledger.post(
     p_hold_debit smallint, p_hold_credit smallint, p_bound smallint,
     p_payment text, p_captured bigint, p_refunded bigint, p_disputed bigint
 ) RETURNS ledger.posted
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+SET plan_cache_mode = force_generic_plan AS $$
 DECLARE
     known     record;
     this      bigint;

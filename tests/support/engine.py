@@ -1,21 +1,28 @@
 """A Temporal server whose clock skips, a worker with the fakes of `world`, and the calls that an initiator makes."""
 
 import sys
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from temporalio.client import Client, WorkflowHandle, WorkflowUpdateFailedError
+from temporalio.client import (
+    Client,
+    WithStartWorkflowOperation,
+    WorkflowHandle,
+    WorkflowUpdateFailedError,
+    WorkflowUpdateHandle,
+    WorkflowUpdateStage,
+)
 from temporalio.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
-from temporalio.service import RPCError
+from temporalio.exceptions import ApplicationError
 from temporalio.testing import WorkflowEnvironment
 from temporalio.worker import Worker
 
 from contracts import attributes, queues
 from contracts.payloads import DATA_CONVERTER
-from domain.commands import Capture, Patience, Payment, Payout, Promises, Refund, Void
+from domain.commands import Capture, Operation, Patience, Payment, Payout, Promises, Refund, Void
 from domain.ids import MerchantId, OperationId, Prefix, Reference, derive
 from domain.money import Money
 from domain.outcomes import Decision, Receipt
@@ -34,10 +41,13 @@ PROMISES = Promises(
     inquiry_is_complete=True,
     inquiry_seconds=0.5,
     attention_after_seconds=900,
-    patience=Patience(),
+    patience=Patience(authorize=10, automatic_capture=60, as_asked=120),  # the product's, with fewer sends
 )
 EUR_100 = Money(100, "EUR")
 Handle = WorkflowHandle[Any, str]
+Asked = WorkflowUpdateHandle[Receipt]
+Starting = Payment | Refund | Payout
+BEGINS_WITH: dict[type[Starting], str] = {Payment: "authorize", Refund: "submit", Payout: "submit"}
 
 
 @asynccontextmanager
@@ -51,6 +61,7 @@ async def skipping_server() -> AsyncGenerator[Client]:
         data_converter=DATA_CONVERTER,
         dev_server_existing_path=str(Path(sys.executable).parent / "temporal"),
         dev_server_log_level="never",
+        identity="holdfast-tests",  # histories are kept; they name no machine
         dev_server_extra_args=[word for value in extra for word in ("--dynamic-config-value", value)]
         + [word for name, kind in attributes.REGISTERED.items() for word in ("--search-attribute", f"{name}={kind}")],
     ) as environment:
@@ -108,9 +119,11 @@ def capture(key: str, of: Payment, minor: int, *, final: bool = False) -> Captur
     return made
 
 
-def void(key: str) -> Void:
-    """A void command."""
-    return Void(id=operation(Prefix.VOID, key), fingerprint=f"f{key}")
+def void(key: str, of: Payment) -> Void:
+    """A void in the world of its payment."""
+    made = Void(id=operation(Prefix.VOID, key), fingerprint=f"f{key}")
+    WORLDS[made.id] = WORLDS[of.id]
+    return made
 
 
 def refund(key: str, *, promises: Promises = PROMISES) -> Refund:
@@ -134,22 +147,57 @@ def payout(key: str, *, promises: Promises = PROMISES) -> Payout:
     return made
 
 
-async def start(client: Client, of: Payment | Refund | Payout, *, queue: str = queues.PAYMENTS) -> Handle:
+async def start(client: Client, of: Starting, *, queue: str = queues.PAYMENTS) -> Handle:
     """Start the run of a payment, a refund or a payout."""
-    kind: Any = {Payment: PaymentWorkflow, Refund: RefundWorkflow, Payout: PayoutWorkflow}[type(of)]
     return await client.start_workflow(
-        kind.run, of, id=queues.workflow_id(of.id), task_queue=queue,
+        _run_of(of), of, id=queues.workflow_id(of.id), task_queue=queue,
         id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
         id_reuse_policy=WorkflowIDReusePolicy.REJECT_DUPLICATE,
     )  # fmt: skip
 
 
-async def ask(handle: Handle, name: str, of: Payment | Capture | Void | Refund | Payout) -> Receipt | None:
-    """An update's receipt; None when the run was closed, or its validator refused."""
+async def begin(client: Client, of: Starting, *, queue: str = queues.PAYMENTS, update_id: str = "") -> Asked:
+    """Start the run and ask it for its own operation in one call, as the API does; the run cannot end in between."""
+    operation = WithStartWorkflowOperation(
+        _run_of(of), of, id=queues.workflow_id(of.id), task_queue=queue,
+        id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
+        id_reuse_policy=WorkflowIDReusePolicy.REJECT_DUPLICATE,
+    )  # fmt: skip
+    return await client.start_update_with_start_workflow(  # pyright: ignore[reportUnknownMemberType]
+        BEGINS_WITH[type(of)], of, id=update_id or of.id, start_workflow_operation=operation,
+        wait_for_stage=WorkflowUpdateStage.ACCEPTED, result_type=Receipt,
+    )  # fmt: skip
+
+
+def handle_of(client: Client, of: Starting) -> Handle:
+    """The run of an operation, whether it has been started or not."""
+    return client.get_workflow_handle(queues.workflow_id(of.id), result_type=str)
+
+
+def _run_of(of: Starting) -> Any:
+    return {Payment: PaymentWorkflow, Refund: RefundWorkflow, Payout: PayoutWorkflow}[type(of)].run
+
+
+async def submit(handle: Handle, name: str, of: Operation, *, update_id: str = "") -> Asked:
+    """Have an update accepted; its receipt comes later. Raises `WorkflowUpdateFailedError` where it is refused."""
+    return await handle.start_update(  # pyright: ignore[reportUnknownMemberType]
+        name, of, id=update_id or of.id, wait_for_stage=WorkflowUpdateStage.ACCEPTED, result_type=Receipt
+    )
+
+
+async def ask(handle: Handle, name: str, of: Operation, *, update_id: str = "") -> Receipt:
+    """Ask for an operation, and wait for its receipt. Raises `WorkflowUpdateFailedError` where it is refused."""
+    return await (await submit(handle, name, of, update_id=update_id)).result()
+
+
+async def refusal(asking: Awaitable[object]) -> ApplicationError:
+    """Await the error by which a validator refuses."""
     try:
-        return await handle.execute_update(name, of, id=of.id, result_type=Receipt)  # pyright: ignore[reportUnknownMemberType]
-    except (WorkflowUpdateFailedError, RPCError):
-        return None
+        await asking
+    except WorkflowUpdateFailedError as failure:
+        assert isinstance(failure.cause, ApplicationError)
+        return failure.cause
+    raise AssertionError("it was not refused")
 
 
 async def retry(handle: Handle, reference: Reference) -> None:

@@ -8,7 +8,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from temporalio import activity
 from temporalio.exceptions import ApplicationError
@@ -20,12 +20,16 @@ from domain.ids import OperationId, Reference, Verb, operation_of
 from domain.money import Money
 from domain.outcomes import DONE, Answer, Fact, Found, Outcome, refused
 
-RETRY_AFTER = timedelta(seconds=7)
+RETRY_AFTER = timedelta(seconds=7)  # longer than any pause of the engine within an authorization's patience
+AN_HOUR = timedelta(hours=1)  # longer than any patience
 SHOWN_THEN_NONE = ("pending, none", "named, none", "reported, none")  # the provider has it, and finds nothing
 MARKS = {
-    "done": "", "refused": "!", "unavailable": "-", "busy": "-", "pending": "…", "pending, told": "…",
-    "pending, none": "…", "conflict": "#", "captured": "!", "bounced": "",
+    "done": "", "refused": "!", "unavailable": "-", "busy": "-", "busy for an hour": "-", "pending": "…",
+    "pending, told": "…", "pending, none": "…", "told": "…", "told, bounced": "…", "conflict": "#", "captured": "!",
+    "bounced": "!", "blocked_by_risk": "!", "stale": "!", "insufficient_funds": "!",
 }  # fmt: skip
+GATE_REFUSALS = ("blocked_by_risk", "stale", "insufficient_funds")
+ARRIVAL = "payout.arrival"  # the script's name for the inquiry whether a payout has arrived
 INQUIRIES_UNTIL_LATE = 2  # what lands late is found by the second question
 
 Happening = Callable[[], Awaitable[object]]
@@ -36,11 +40,11 @@ class World:
     """One run's provider books and ledger, and the script of how calls behave."""
 
     script: dict[str, list[str]] = field(default_factory=dict[str, list[str]])  # activity → behaviour per call
-    before: dict[str, Happening] = field(default_factory=dict[str, Happening])  # activity → what happens on its wire
+    on_the_wire: dict[str, list[Happening]] = field(default_factory=dict[str, list[Happening]])  # during its first call
     tell: Callable[[Fact], Awaitable[None]] | None = None  # sends a webhook
     blind: bool = False  # it finds nothing by inquiry
     trace: list[str] = field(default_factory=list[str])
-    pauses: list[float] = field(default_factory=list[float])
+    sent: dict[Reference, list[datetime]] = field(default_factory=dict[Reference, list[datetime]])  # by the run's clock
     asked: Counter[Reference] = field(default_factory=Counter[Reference])
     waiting: dict[Reference, tuple[str, Effect, str]] = field(default_factory=dict[Reference, tuple[str, Effect, str]])
     refusals: set[Reference] = field(default_factory=set[Reference])
@@ -67,6 +71,10 @@ class World:
     @property
     def doubles(self) -> int:
         return sum(count - 1 for count in self.effects.values())
+
+    def during(self, activity: str, *happenings: Happening) -> None:
+        """Let things happen, in this order, while the first call of the activity is on the wire."""
+        self.on_the_wire.setdefault(activity, []).extend(happenings)
 
     def mark(self, text: str) -> None:
         """Add to the trace; repeated calls are written once."""
@@ -115,12 +123,13 @@ async def _misbehave(name: str, command: Command) -> tuple[World, str]:
     behaviours = world.script.get(name, [])
     behaviour = behaviours.pop(0) if behaviours else "done"
     world.mark(_short(name) + MARKS.get(behaviour, "?"))
-    if happening := world.before.pop(name, None):
+    for happening in world.on_the_wire.pop(name, []):
         await happening()
     if behaviour == "unavailable":
         raise ApplicationError("connection refused", type=UNAVAILABLE)
-    if behaviour == "busy":
-        raise ApplicationError("429", type=UNAVAILABLE, next_retry_delay=RETRY_AFTER)
+    if behaviour.startswith("busy"):
+        pause = RETRY_AFTER if behaviour == "busy" else AN_HOUR
+        raise ApplicationError("429", type=UNAVAILABLE, next_retry_delay=pause)
     if behaviour == "bug":
         raise AssertionError("a bug in an activity")
     return world, behaviour
@@ -128,7 +137,7 @@ async def _misbehave(name: str, command: Command) -> tuple[World, str]:
 
 def _short(name: str) -> str:
     verb = name.split(".")[1]
-    return {"prepare": "hold", "book_capture": "post", "book_refund": "post", "book_payout_accepted": "accepted",
+    return {"prepare": "hold", "arrival": "arrived?", "book_capture": "post", "book_refund": "post", "book_payout_accepted": "accepted",
             "book_payout_paid": "paid", "book_payout_failed": "reversed"}.get(verb, verb)  # fmt: skip
 
 
@@ -156,8 +165,9 @@ class FakeProvider(Provider):
         return await self._effect("pay_out", effect)
 
     async def _effect(self, verb: str, effect: Effect) -> Answer:
+        _world(effect).sent.setdefault(effect.reference, []).append(activity.info().scheduled_time)
         world, behaviour = await _misbehave(f"provider.{verb}", effect)
-        lost = ApplicationError("read timed out", type=UNKNOWN, non_retryable=verb != "void")
+        lost = ApplicationError("read timed out", type=UNKNOWN)
         match behaviour:
             case "done":
                 return world.apply(verb, effect)
@@ -175,9 +185,6 @@ class FakeProvider(Provider):
                     reason="captured",
                     found=Found(kind="captured", money=everything, provider_id="psp_1"),
                 )
-            case "bounced":
-                world.waiting[effect.reference] = (verb, effect, behaviour)
-                return DONE
             case "lost after":
                 world.apply(verb, effect)
                 raise lost
@@ -186,7 +193,7 @@ class FakeProvider(Provider):
             case _:
                 world.waiting[effect.reference] = (verb, effect, behaviour)
         if behaviour == "reported, none":
-            await self._tell(world, effect.reference, Outcome.PENDING)
+            await self._tell(world, effect.reference, Answer(outcome=Outcome.PENDING))
         if behaviour == "named, none":
             return Answer(outcome=Outcome.UNKNOWN, provider_id="psp_1")
         if behaviour.startswith("pending"):
@@ -195,18 +202,18 @@ class FakeProvider(Provider):
 
     @activity.defn(name="provider.inquire")
     async def inquire(self, inquiry: Inquiry) -> Answer | None:
-        world, on = _world(inquiry), inquiry.on
-        if world.script.get("provider.inquire"):
-            await _misbehave("provider.inquire", inquiry)
-        world.mark("arrived?" if inquiry.verb is Verb.ARRIVE else "inquire")
-        world.asked[on] += 1
-        verb, effect, behaviour = world.waiting.get(on, ("", None, ""))
         if inquiry.verb is Verb.ARRIVE:
-            return refused("beneficiary unknown") if behaviour == "bounced" else DONE
+            return await self._arrival(inquiry)
+        world, behaviour = await _misbehave("provider.inquire", inquiry)
+        assert behaviour == "done", "an inquiry only fails to answer"
+        world.asked[inquiry.on] += 1
+        return await self._what_became(world, inquiry.on)
+
+    async def _what_became(self, world: World, on: Reference) -> Answer | None:
+        _, _, behaviour = world.waiting.get(on, ("", None, ""))
         if behaviour == "pending, told":
-            assert effect is not None
             world.land(on)
-            await self._tell(world, on, Outcome.DONE)
+            await self._tell(world, on, DONE)
             return Answer(outcome=Outcome.PENDING)
         if behaviour in ("late", "pending") and world.asked[on] >= INQUIRIES_UNTIL_LATE:
             world.land(on)
@@ -218,9 +225,20 @@ class FakeProvider(Provider):
             return refused("scripted")
         return DONE if world.effects[on] else None
 
-    async def _tell(self, world: World, reference: Reference, outcome: Outcome) -> None:
+    async def _arrival(self, inquiry: Inquiry) -> Answer:
+        """Tell whether a payout has arrived; what has bounced is no longer paid out."""
+        world, behaviour = await _misbehave(ARRIVAL, inquiry)
+        if behaviour.endswith("bounced"):
+            world.moved.pop(inquiry.on)
+        arrived = refused("beneficiary unknown") if behaviour.endswith("bounced") else DONE
+        if behaviour.startswith("told"):
+            await self._tell(world, Reference(f"{inquiry.on}/arrival"), arrived)
+            return Answer(outcome=Outcome.PENDING)
+        return Answer(outcome=Outcome.PENDING) if behaviour == "pending" else arrived
+
+    async def _tell(self, world: World, reference: Reference, answer: Answer) -> None:
         assert world.tell is not None
-        await world.tell(Fact(reference=reference, answer=Answer(outcome=outcome), source="ev_1"))
+        await world.tell(Fact(reference=reference, answer=answer, source="ev_1"))
 
 
 class FakeBooks(Books):
@@ -269,8 +287,10 @@ class FakeBooks(Books):
     async def _entry(self, name: str, command: Command) -> Answer:
         world, behaviour = await _misbehave(name, command)
         lost = ApplicationError("the connection was lost", type=UNKNOWN)
-        if behaviour == "refused" or behaviour in ("blocked_by_risk", "stale", "insufficient_funds"):
+        if behaviour == "refused" or behaviour in GATE_REFUSALS:
             return refused(behaviour)
+        if behaviour == "conflict":
+            return Answer(outcome=Outcome.CONFLICT, reason="scripted")
         if behaviour == "lost before":
             raise lost
         answer = self._write(world, name, command)
@@ -304,10 +324,3 @@ class FakeBooks(Books):
             world.holds[booking.hold] = 0 if booking.final else left
         elif name == "ledger.book_payout_failed":
             world.entries[booking.reference] = -booking.money.minor
-
-
-async def until(condition: Callable[[], bool], seconds: float = 30) -> None:
-    """Wait for the world to have come so far."""
-    async with asyncio.timeout(seconds):
-        while not condition():  # noqa: ASYNC110  a condition over the world's own state, which tells nobody
-            await asyncio.sleep(0.005)

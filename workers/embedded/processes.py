@@ -6,19 +6,29 @@ import socket
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import ExitStack
+from dataclasses import dataclass, field
 from pathlib import Path
+
+from workers.embedded.guardian import GRACE_SECONDS, OURSELVES
 
 GUARDIAN = (sys.executable, "-m", "workers.embedded.guardian")
 ROOT = Path(__file__).parents[2]  # where the packages are, whatever folder the user stands in
-STOP_SECONDS = 12  # longer than the guardian's own grace
+STOP_SECONDS = GRACE_SECONDS + 4  # the guardian has killed it by then, or is stuck itself
+
+
+def free_ports(count: int) -> list[int]:
+    """Find loopback ports that nobody listens on, all different; another process may still be quicker."""
+    with ExitStack() as open_until_all_are_found:
+        probes = [open_until_all_are_found.enter_context(socket.socket()) for _ in range(count)]
+        for probe in probes:
+            probe.bind(("127.0.0.1", 0))
+        return [int(probe.getsockname()[1]) for probe in probes]
 
 
 def free_port() -> int:
-    """Find a loopback port that nobody listens on; another process may still be quicker."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """Find one loopback port that nobody listens on."""
+    return free_ports(1)[0]
 
 
 def is_free(port: int) -> bool:
@@ -32,17 +42,39 @@ def is_free(port: int) -> bool:
     return True
 
 
+@dataclass(frozen=True, kw_only=True)
+class Program:
+    """What to start, and the signal that ends it in order."""
+
+    name: str
+    command: Sequence[str]
+    stop: signal.Signals = signal.SIGTERM
+    environment: Mapping[str, str] = field(default_factory=dict[str, str])
+    user: str | None = None  # as whom; None: as we are
+
+
 @dataclass
 class Child:
     """One process of the stack, behind its guardian."""
 
-    name: str
-    guardian: "subprocess.Popen[bytes]"
+    program: Program
     log: Path
+    guardian: "subprocess.Popen[bytes]"
+    _report: int  # where the guardian tells the process's id; -1 once it has been read
+    _pid: int = 0
+
+    @property
+    def name(self) -> str:
+        return self.program.name
 
     @property
     def pid(self) -> int:
-        return self.guardian.pid
+        """The process's own id, not its guardian's; 0 if it could not be started."""
+        if self._report >= 0:
+            with open(self._report, "rb") as report:
+                self._pid = int(report.readline() or 0)
+            self._report = -1
+        return self._pid
 
     def is_alive(self) -> bool:
         return self.guardian.poll() is None
@@ -60,14 +92,21 @@ class Child:
             except subprocess.TimeoutExpired:
                 os.killpg(self.guardian.pid, signal.SIGKILL)
                 self.guardian.wait()
+        if self._report >= 0:
+            os.close(self._report)
+            self._report = -1
 
 
 class Nursery:
-    """Starts children that share one lifeline: a pipe whose write end lives in this process alone."""
+    """Starts children that share one lifeline: a pipe whose write end lives in this process alone.
 
-    def __init__(self, logs: Path) -> None:
+    They inherit `lock`, an open descriptor, and so hold whatever lock is on it until the last of them has ended.
+    """
+
+    def __init__(self, logs: Path, lock: int | None = None) -> None:
         self._logs = logs
         self._logs.mkdir(parents=True, exist_ok=True)
+        self._inherited = () if lock is None else (lock,)
         self._lifeline, self._held = os.pipe()  # neither is inherited, but for what is passed on as stdin
         self.children: list[Child] = []
 
@@ -81,20 +120,36 @@ class Nursery:
         user: str | None = None,
     ) -> Child:
         """Start one command in a process group of its own, so that a Ctrl-C reaches the supervisor only."""
-        log = self._logs / f"{name}.log"
-        with log.open("ab") as out:
-            guardian = subprocess.Popen(  # noqa: S603  our own commands
-                [*GUARDIAN, stop.name, user or "-", "--", *command],
-                stdin=self._lifeline,
-                stdout=out,
-                stderr=out,
-                cwd=ROOT,
-                env={**os.environ, **(environment or {})},
-                start_new_session=True,
-            )
-        child = Child(name, guardian, log)
+        program = Program(name=name, command=command, stop=stop, environment=environment or {}, user=user)
+        child = self._start(program)
         self.children.append(child)
         return child
+
+    def restart(self, child: Child) -> Child:
+        """Start again what has ended; takes its place."""
+        child.stop()
+        again = self._start(child.program)
+        self.children[self.children.index(child)] = again
+        return again
+
+    def _start(self, program: Program) -> Child:
+        log = self._logs / f"{program.name}.log"
+        report, told = os.pipe()
+        try:
+            with log.open("ab") as out:
+                guardian = subprocess.Popen(  # noqa: S603  our own commands
+                    [*GUARDIAN, program.stop.name, program.user or OURSELVES, str(told), "--", *program.command],
+                    stdin=self._lifeline,
+                    stdout=out,
+                    stderr=out,
+                    cwd=ROOT,
+                    env={**os.environ, **program.environment},
+                    start_new_session=True,
+                    pass_fds=(told, *self._inherited),
+                )
+        finally:
+            os.close(told)
+        return Child(program, log, guardian, report)
 
     def stop(self, *names: str) -> None:
         """Stop the named children in this order, or all of them, the last started first."""

@@ -1,0 +1,70 @@
+"""The simulator's calls: method, path, headers, body. What answers mean is in `vocabulary`."""
+
+from datetime import timedelta
+from urllib.parse import quote
+
+from adapters.profile import Amounts, Deadlines, Key, Profile
+from adapters.providers.simulator import vocabulary as words
+from adapters.wire import Wire
+from domain.commands import Effect, Inquiry
+from domain.ids import Verb
+from domain.outcomes import Answer
+
+NAME = "simulator"
+
+
+def profile(*, horizon: timedelta, attention_after: timedelta) -> Profile:
+    """The simulator's profile: short deadlines, since it stands on the same machine."""
+    return Profile(
+        name=NAME,
+        operations=frozenset({Verb.AUTHORIZE, Verb.CAPTURE, Verb.VOID, Verb.REFUND, Verb.PAY_OUT}),
+        key=Key(header="X-Request-Key", length=40),
+        amounts=Amounts.MAJOR,
+        horizon=horizon,
+        inquiry_is_complete=True,
+        inquiry_pause=timedelta(seconds=0.5),
+        attention_after=attention_after,
+        statuses_without_effect=frozenset({429, 503}),
+        deadline=Deadlines(connect=0.5, write=1.0, total=2.0),
+    )
+
+
+class Simulator:
+    """One account with the simulator."""
+
+    def __init__(self, wire: Wire, secret: str) -> None:
+        self._wire = wire
+        self._profile = wire.profile
+        self._headers = {"Authorization": f"Bearer {secret}", "Accept": "application/json"}
+
+    async def authorize(self, effect: Effect, /) -> Answer:
+        return await self._post(Verb.AUTHORIZE, "/v2/authorisations", effect, {"source": {"token": effect.instrument}})
+
+    async def capture(self, effect: Effect, /) -> Answer:
+        return await self._post(Verb.CAPTURE, "/v2/collections", effect, {**_target(effect), "last": effect.final})
+
+    async def void(self, effect: Effect, /) -> Answer:
+        return await self._post(Verb.VOID, "/v2/releases", effect, {"authorisationRef": effect.on})
+
+    async def refund(self, effect: Effect, /) -> Answer:
+        return await self._post(Verb.REFUND, "/v2/paybacks", effect, _target(effect))
+
+    async def pay_out(self, effect: Effect, /) -> Answer:
+        return await self._post(Verb.PAY_OUT, "/v2/transfers", effect, {"beneficiary": effect.instrument})
+
+    async def inquire(self, inquiry: Inquiry, /) -> Answer | None:
+        path = f"/v2/lookup?merchantRef={quote(inquiry.on, safe='')}"
+        reply = await self._wire.call(inquiry.verb, "GET", path, headers=self._headers)
+        return words.inquired(inquiry.verb, inquiry.on, reply)
+
+    async def _post(self, verb: Verb, path: str, effect: Effect, fields: dict[str, object]) -> Answer:
+        headers = {**self._headers, "Content-Type": "application/json", self._profile.key.header: effect.reference}
+        content = words.body(
+            {"merchantRef": effect.reference, "value": words.value(self._profile, effect.money), **fields}
+        )
+        return words.answered(effect, await self._wire.call(verb, "POST", path, headers=headers, content=content))
+
+
+def _target(effect: Effect) -> dict[str, object]:
+    """Name the authorization by their id where we know it, by our reference otherwise."""
+    return {"authorisation": effect.provider_id} if effect.provider_id else {"authorisationRef": effect.on}

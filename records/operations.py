@@ -1,0 +1,226 @@
+"""Rows of payments, captures, voids, refunds and payouts, and one event per change: what GETs and timelines read.
+
+Every method is one round trip and may be called again. How an outcome was reached is not known here.
+"""
+
+import json
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+import asyncpg
+
+from domain.commands import Prepare, Row
+from domain.ids import ClientId, MerchantId, OperationId, Prefix, Reference
+from domain.money import Money
+
+ACTOR = "holdfast"
+Before = tuple[datetime, OperationId]  # where a page ended; lists are ordered by (created_at, id), newest first
+
+
+class Admission(StrEnum):
+    """May this operation be carried out?"""
+
+    ADMITTED = "admitted"
+    STALE = "stale"  # nobody can be waiting any more: nothing is started
+    CONFLICT = "conflict"  # the id belongs to another command
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredOperation:
+    """One row. `total` is what is captured, refunded or paid out; `payment` is that of a capture, void or refund."""
+
+    id: OperationId
+    payment: OperationId | None
+    client: ClientId
+    merchant: MerchantId
+    provider: str
+    money: Money
+    total: Money
+    state: str
+    reason: str
+    provider_id: str
+    reference: Reference
+    merchant_reference: str
+    automatic: bool
+    fingerprint: str
+    created_at: datetime
+    updated_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredMoment:
+    """One line of a timeline: an event of an operation, or a call to its provider."""
+
+    at: datetime
+    operation: OperationId
+    what: str
+    detail: str
+
+
+class Operations:
+    """The rows behind a pool of connections."""
+
+    def __init__(self, pool: asyncpg.Pool) -> None:
+        self._pool = pool
+
+    async def admit(self, prepare: Prepare) -> Admission:
+        """Write the row of an operation that starts a run, unless it is there already."""
+        return Admission(
+            await self._pool.fetchval(
+                "SELECT records.admit($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)",
+                prepare.operation,
+                prepare.payment,
+                prepare.client,
+                prepare.merchant,
+                prepare.provider,
+                prepare.money.currency,
+                prepare.money.minor,
+                prepare.merchant_reference,
+                prepare.automatic,
+                prepare.fingerprint,
+                prepare.admit_until,
+                ACTOR,
+            )
+        )
+
+    async def write(self, rows: tuple[Row, ...]) -> None:
+        """Write what changed, in one transaction; nothing where nothing changed."""
+        if not rows:
+            return
+        columns = zip(
+            *(
+                (
+                    row.operation,
+                    row.payment,
+                    row.state,
+                    row.amount.currency,
+                    row.amount.minor,
+                    row.total.minor,
+                    row.reason,
+                    row.provider_id,
+                    row.reference,
+                    row.fingerprint,
+                )
+                for row in rows
+            ),
+            strict=True,
+        )
+        await self._pool.execute(WRITE, *(list(column) for column in columns), ACTOR)
+
+    async def payment(self, operation: OperationId) -> StoredOperation | None:
+        """The row of a payment; None where there is none."""
+        return await self._one(operation, Prefix.PAYMENT)
+
+    async def capture(self, operation: OperationId) -> StoredOperation | None:
+        """The row of a capture; None where there is none."""
+        return await self._one(operation, Prefix.CAPTURE)
+
+    async def void(self, operation: OperationId) -> StoredOperation | None:
+        """The row of a void; None where there is none."""
+        return await self._one(operation, Prefix.VOID)
+
+    async def refund(self, operation: OperationId) -> StoredOperation | None:
+        """The row of a refund; None where there is none."""
+        return await self._one(operation, Prefix.REFUND)
+
+    async def payout(self, operation: OperationId) -> StoredOperation | None:
+        """The row of a payout; None where there is none."""
+        return await self._one(operation, Prefix.PAYOUT)
+
+    async def payments(self, client: ClientId, limit: int, before: Before | None = None) -> list[StoredOperation]:
+        """A client's payments, newest first."""
+        return await self._page(client, Prefix.PAYMENT, limit, before)
+
+    async def payouts(self, client: ClientId, limit: int, before: Before | None = None) -> list[StoredOperation]:
+        """A client's payouts, newest first."""
+        return await self._page(client, Prefix.PAYOUT, limit, before)
+
+    async def children(self, payment: OperationId) -> list[StoredOperation]:
+        """The captures, voids and refunds of a payment, oldest first."""
+        rows = await self._pool.fetch(
+            "SELECT * FROM records.operation WHERE payment = $1 ORDER BY created_at, id", payment
+        )
+        return [_stored(row) for row in rows]
+
+    async def timeline(self, operation: OperationId) -> list[StoredMoment]:
+        """What happened to an operation and its children, and what their provider was asked, oldest first."""
+        rows = await self._pool.fetch(TIMELINE, operation)
+        return [
+            StoredMoment(
+                at=row["at"],
+                operation=OperationId(row["operation"]),
+                what=row["what"],
+                detail=_told(json.loads(row["detail"])),
+            )
+            for row in rows
+        ]
+
+    async def _one(self, operation: OperationId, kind: Prefix) -> StoredOperation | None:
+        row = await self._pool.fetchrow("SELECT * FROM records.operation WHERE id = $1 AND kind = $2", operation, kind)
+        return _stored(row) if row else None
+
+    async def _page(self, client: ClientId, kind: Prefix, limit: int, before: Before | None) -> list[StoredOperation]:
+        at, last = before or (None, None)
+        return [_stored(row) for row in await self._pool.fetch(PAGE, client, kind, at, last, limit)]
+
+
+def _stored(row: asyncpg.Record) -> StoredOperation:
+    currency = row["currency"]
+    return StoredOperation(
+        id=row["id"],
+        payment=row["payment"],
+        client=row["client"],
+        merchant=row["merchant"],
+        provider=row["provider"],
+        money=Money(row["amount"], currency),
+        total=Money(row["total"], currency),
+        state=row["state"],
+        reason=row["reason"],
+        provider_id=row["provider_id"],
+        reference=row["reference"],
+        merchant_reference=row["merchant_reference"],
+        automatic=row["automatic"],
+        fingerprint=row["fingerprint"],
+        created_at=row["created_at"],
+        updated_at=row["updated_at"],
+    )
+
+
+def _told(detail: dict[str, Any]) -> str:
+    """Say an event's content in words, leaving out what is empty."""
+    return ", ".join(f"{name} {value}" for name, value in detail.items() if value not in ("", None, 0))
+
+
+WRITE = """
+SELECT records.write(r.id, r.payment, r.state, r.currency, r.amount, r.total, r.reason, r.provider_id, r.reference,
+                     r.fingerprint, $11)
+FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::bigint[], $6::bigint[], $7::text[], $8::text[],
+            $9::text[], $10::text[])
+     AS r (id, payment, state, currency, amount, total, reason, provider_id, reference, fingerprint)
+ORDER BY r.id COLLATE "C"
+"""
+
+PAGE = """
+SELECT * FROM records.operation
+WHERE client = $1 AND kind = $2 AND ($3::timestamptz IS NULL OR (created_at, id) < ($3, $4))
+ORDER BY created_at DESC, id DESC LIMIT $5
+"""
+
+TIMELINE = """
+WITH whose AS (
+    SELECT id FROM records.operation WHERE id = $1 OR payment = $1
+)
+SELECT at, operation, what, detail FROM (
+    SELECT e.at, e.operation, e.name AS what, e.after AS detail, 1 AS rank, e.id AS number
+    FROM records.event e WHERE e.operation IN (SELECT id FROM whose)
+    UNION ALL
+    SELECT c.sent_at, split_part(c.reference, '.', 1), 'provider.' || c.verb,
+           jsonb_build_object('reference', c.reference, 'outcome', coalesce(c.outcome, 'not answered yet'),
+                              'reason', c.answer ->> 'reason', 'ms', round(c.seconds::numeric * 1000)),
+           0, c.number
+    FROM whose JOIN records.call c ON c.reference > whose.id || '.' AND c.reference < whose.id || '/'
+) AS moments
+ORDER BY at, rank, number
+"""

@@ -1,0 +1,195 @@
+"""The API process: wires the edge to the books and the engine, and serves it."""
+
+import asyncio
+import os
+import sys
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import AsyncExitStack
+from typing import Any, TypeVar
+
+import asyncpg
+import structlog
+import uvicorn
+from fastapi import FastAPI
+from temporalio.client import Client
+
+from adapters.providers.simulator import webhooks as simulator
+from api import ports
+from api.app import build, build_closed
+from api.audit import LoggedAudit
+from api.runs import TemporalRuns
+from domain.errors import Unavailable
+from domain.ids import ClientId, OperationId
+from identity.clients import Client as Initiator
+from identity.clients import Scope, StaticClients
+from identity.policy import require_development
+from ledger.journal import Journal
+from observability.logging import configure
+from records import claims as kept
+from records.claims import Claims
+from records.inbox import Inbox
+from records.operations import Operations
+from workers.providers import profile_of_simulator
+from workers.settings import Mode, Settings
+from workers.wiring import database, temporal
+
+DEVELOPMENT_CLIENT = ClientId("development")
+T = TypeVar("T")
+
+log = structlog.get_logger()
+
+
+async def main() -> None:
+    """Serve until SIGTERM or SIGINT; requests that are being answered are answered first."""
+    settings = Settings()
+    configure("api", settings.log_level)
+    async with AsyncExitStack() as stack:
+        if settings.development_token is None:
+            app = build_closed()
+            log.warning("api.closed", why="no credentials are configured: only /healthz is answered")
+        else:
+            require_development(host=settings.api_host, mode=settings.mode)
+            pool = await stack.enter_async_context(database(settings))
+            app = open_app(settings, pool, await temporal(settings))
+        config = uvicorn.Config(
+            app,
+            host=settings.api_host,
+            port=settings.api_port,
+            log_config=None,
+            access_log=False,
+            timeout_graceful_shutdown=int(settings.graceful_shutdown_seconds),
+        )
+        await uvicorn.Server(config).serve()
+
+
+def open_app(settings: Settings, pool: asyncpg.Pool, client: Client) -> FastAPI:
+    """Build the API over a database and an engine."""
+    assert settings.development_token is not None
+    initiator = Initiator(id=DEVELOPMENT_CLIENT, scopes=frozenset(Scope))
+    return build(
+        ports.Dependencies(
+            clients=StaticClients(settings.development_token.get_secret_value(), initiator),
+            claims=KeptClaims(Claims(pool)),
+            reads=_available(Operations(pool)),
+            balances=_available(Journal(pool)),
+            inbox=KeptInbox(Inbox(pool)),
+            webhooks=Webhooks(settings.webhook_secret.get_secret_value()),
+            runs=TemporalRuns(client),
+            audit=LoggedAudit(),
+            terms=ports.Terms(
+                promises=profile_of_simulator(settings).promises(settings.patience),
+                window_seconds=settings.authorization_window_seconds,
+                fee_basis_points=settings.fee_basis_points,
+                mode="live" if settings.mode is Mode.LIVE else "test",
+            ),
+            probes={
+                "database": lambda: pool.fetchval("SELECT 1"),
+                "engine": lambda: client.service_client.check_health(),
+            },
+        )
+    )
+
+
+class KeptClaims:
+    """The claims of `records` in the API's words."""
+
+    def __init__(self, claims: Claims) -> None:
+        self._claims = claims
+
+    async def claim(
+        self,
+        client: ClientId,
+        mode: str,
+        key: str,
+        operation: str,
+        fingerprint: bytes,
+        resource: OperationId,
+        lease_seconds: float,
+    ) -> ports.Claimed | ports.InFlight | ports.StoredAnswer | ports.Mismatch:
+        """See `ports.Claims`."""
+        asked = self._claims.claim(client, mode, key, operation, fingerprint, resource, lease_seconds)
+        match await _reached(asked):
+            case kept.Claimed() as mine:
+                return ports.Claimed(
+                    fence=mine.fence,
+                    created_at=mine.created_at,
+                    lease_until=mine.lease_until,
+                    taken_over=mine.taken_over,
+                )
+            case kept.InFlight(retry_after_seconds=after):
+                return ports.InFlight(retry_after_seconds=after)
+            case kept.StoredAnswer() as stored:
+                return _stored(stored)
+            case kept.Mismatch():
+                return ports.Mismatch()
+
+    async def finish(
+        self, client: ClientId, mode: str, key: str, fence: int, status: int, headers: Mapping[str, str], body: bytes
+    ) -> ports.StoredAnswer | None:
+        """See `ports.Claims`."""
+        stored = await _reached(self._claims.finish(client, mode, key, fence, status, headers, body))
+        return _stored(stored) if stored else None
+
+    async def release(self, client: ClientId, mode: str, key: str, fence: int) -> None:
+        """See `ports.Claims`."""
+        await _reached(self._claims.release(client, mode, key, fence))
+
+
+class KeptInbox:
+    """The inbox of `records` in the API's words."""
+
+    def __init__(self, inbox: Inbox) -> None:
+        self._inbox = inbox
+
+    async def receive(self, provider: str, event_id: str, raw: bytes) -> ports.Received:
+        """See `ports.Inbox`."""
+        return ports.Received(await _reached(self._inbox.receive(provider, event_id, raw)))
+
+
+class Webhooks:
+    """The signature checks of the providers that send webhooks."""
+
+    def __init__(self, secret: str) -> None:
+        self._checks: Mapping[str, Callable[[bytes, Mapping[str, str]], str | None]] = {
+            "simulator": lambda raw, headers: simulator.event_id(raw, headers, secret, time.time()),
+        }
+
+    def event_id(self, provider: str, raw: bytes, headers: Mapping[str, str]) -> str | None:
+        """See `ports.WebhookCheck`."""
+        return self._checks[provider](raw, headers)
+
+
+def _stored(stored: kept.StoredAnswer) -> ports.StoredAnswer:
+    return ports.StoredAnswer(status=stored.status, headers=stored.headers, body=stored.body)
+
+
+async def _reached(asked: Awaitable[T]) -> T:
+    """Say a database that cannot be reached as what it means here: nothing was done, ask again."""
+    try:
+        return await asked
+    except (OSError, TimeoutError, asyncpg.PostgresConnectionError, asyncpg.InterfaceError) as failure:
+        raise Unavailable(f"the database does not answer: {failure}") from failure
+
+
+def _available(store: T) -> T:
+    """Let every method of a store say an unreachable database as `Unavailable`."""
+
+    class Reached:
+        def __getattr__(self, name: str) -> Any:
+            method = getattr(store, name)
+
+            async def call(*arguments: Any, **named: Any) -> Any:
+                return await _reached(method(*arguments, **named))
+
+            return call
+
+    reached: Any = Reached()
+    return reached
+
+
+if __name__ == "__main__":
+    asyncio.run(main())
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)  # the Temporal client can abort at interpreter exit
