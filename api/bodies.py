@@ -1,6 +1,5 @@
 """What initiators may send: bodies and query parameters, strict in types and closed against unknown fields."""
 
-from datetime import datetime
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
@@ -105,8 +104,3 @@ class BalanceQuery(_Query):
     as_of: Annotated[AwareDatetime | None, Field(description="RFC 3339 with an offset; now, where it is missing")] = (
         None
     )
-
-    @property
-    def instant(self) -> datetime | None:
-        """The instant that is asked about; None for now."""
-        return self.as_of

@@ -145,6 +145,15 @@ SPECS: Mapping[Code, Spec] = MappingProxyType({
 # fmt: on
 
 
+OF_AMOUNTS = (  # of every body that carries an amount
+    Code.FIELD_MISSING,
+    Code.AMOUNT_NOT_INTEGER,
+    Code.AMOUNT_NOT_POSITIVE,
+    Code.AMOUNT_TOO_LARGE,
+    Code.CURRENCY_UNKNOWN,
+)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Flaw:
     """One thing that is wrong with a request, and where: never the value. `pointer` is an RFC 6901 JSON pointer."""
@@ -176,7 +185,7 @@ class Problem(Exception):
         headers = [("Content-Type", PROBLEM_JSON)]
         if self.retry_after_seconds is not None:
             headers.append(("Retry-After", str(self.retry_after_seconds)))
-        if self.spec.status == 401:
+        if self.code is Code.UNAUTHENTICATED:
             headers.append(("WWW-Authenticate", 'Bearer realm="holdfast"'))
         body = self._body(request_id)
         return Answer(status=self.spec.status, body=body, headers=tuple(headers), code=self.code)

@@ -16,7 +16,7 @@ from domain.commands import Payment, Payout, Refund
 from domain.ids import ClientId, OperationId
 from domain.lifecycle import PaymentState, PayoutState, RefundState
 from domain.money import Money
-from domain.outcomes import Attention, Doubt, Outcome, Receipt, View
+from domain.outcomes import Attention, Doubt, Receipt, View
 
 PartStatus = Literal["succeeded", "failed", "pending"]
 
@@ -141,6 +141,12 @@ class CaptureResource(_Part):
     object: Literal["capture"] = "capture"
     amount: int
     currency: str
+
+
+class CapturePage(CaptureResource):
+    """A capture and what happened to it, oldest first."""
+
+    timeline: list[MomentResource]
 
 
 class VoidResource(_Part):
@@ -316,16 +322,11 @@ def payout(operation: OperationId, asked: Requested, known: Known, *, live: bool
     )
 
 
-def part_status(outcome: Outcome) -> PartStatus:
-    """Tell a receipt's outcome in the word of captures and voids."""
-    return "succeeded" if outcome is Outcome.DONE else "failed"
-
-
 def moments(rows: Sequence[StoredMoment]) -> list[MomentResource]:
     """Show a timeline."""
     return [
         MomentResource(
-            at=row.at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+            at=instant(row.at),
             operation=row.operation,
             what=row.what,
             detail=row.detail,
@@ -337,6 +338,11 @@ def moments(rows: Sequence[StoredMoment]) -> list[MomentResource]:
 def timestamp(instant: datetime) -> str:
     """Write an instant as RFC 3339 in UTC, to the second."""
     return instant.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def instant(at: datetime) -> str:
+    """Write an instant as RFC 3339 in UTC, to the millisecond."""
+    return at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def _doubt(doubt: Doubt | None) -> DoubtResource | None:

@@ -1,4 +1,4 @@
-"""Northbank's books: what it was asked, what became of it, and what that amounts to. Pure, but for the clock it is given.
+"""Northbank's books: what it was asked, what became of it, and what that amounts to. Pure, but for the given clock.
 
 Each order is judged by what the books hold at that moment, and by nothing else; HTTP, scripts and webhooks are
 unknown here. Whatever happens later (a review ends, a transfer arrives, an effect lands late) waits in one agenda and

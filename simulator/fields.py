@@ -39,33 +39,33 @@ class Fields:
         value = self._take(name, default)
         if isinstance(value, str) and (value == default or 0 < len(value) <= longest):
             return value
-        return self.wrong(name, f"must be a string of 1 to {longest} characters", "")
+        return self.wrong(name, f"must be a string of 1 to {longest} characters", instead="")
 
     def number(self, name: str, *, default: float | None = None, most: float = 1e9) -> float:
         """A number from 0 on, in whatever unit the field's name tells; the usual bound is thirty years of seconds."""
         value = self._take(name, default)
         if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= most:
             return float(value)
-        return self.wrong(name, f"must be a number from 0 to {most:g}", 0.0)
+        return self.wrong(name, f"must be a number from 0 to {most:g}", instead=0.0)
 
     def whole(self, name: str, *, least: int, most: int, default: int | None = None) -> int:
         """An integer within bounds."""
         value = self._take(name, default)
         if isinstance(value, int) and not isinstance(value, bool) and least <= value <= most:
             return value
-        return self.wrong(name, f"must be an integer from {least} to {most}", least)
+        return self.wrong(name, f"must be an integer from {least} to {most}", instead=least)
 
     def flag(self, name: str, *, default: bool) -> bool:
         """True or false."""
         value = self._take(name, default)
-        return value if isinstance(value, bool) else self.wrong(name, "must be true or false", False)
+        return value if isinstance(value, bool) else self.wrong(name, "must be true or false", instead=default)
 
     def choice(self, name: str, among: Collection[str], *, default: str | None = None) -> str:
         """One of a few words."""
         value = self._take(name, default)
         if isinstance(value, str) and value in among:
             return value
-        return self.wrong(name, f"must be one of {', '.join(among)}", next(iter(among)))
+        return self.wrong(name, f"must be one of {', '.join(among)}", instead=next(iter(among)))
 
     def texts(self, name: str) -> list[str]:
         """A list of strings."""
@@ -74,7 +74,7 @@ class Fields:
             each = cast("list[object]", value)
             if all(isinstance(text, str) for text in each):
                 return cast("list[str]", value)
-        return self.wrong(name, "must be a list of strings", list[str]())
+        return self.wrong(name, "must be a list of strings", instead=list[str]())
 
     def inner(self, name: str) -> "Fields":
         """An object inside this one; its faults are reported under the dotted name."""
@@ -92,18 +92,20 @@ class Fields:
         """Tell whether the field is there and null, where that means something else than its absence."""
         return self._left.get(name, _ABSENT) is None
 
-    def wrong(self, name: str, why: str, instead: T) -> T:
+    def wrong(self, name: str, why: str, *, instead: T) -> T:
         """Note what is wrong with a field (the first fault stands), and go on with `instead`."""
         self._faults.setdefault(self._path + name, why)
         return instead
 
-    def close(self) -> None:
-        """Raise `Malformed` if any field was wrong or is not known here."""
-        for name in self._left:
-            self.wrong(name, "is not known here", None)
-        self._left.clear()
-        for fields in self._inner:
-            fields.close()
+    def given(self) -> Json:
+        """The fields that nobody has read yet, as they were given."""
+        return dict(self._left)
+
+    def close(self, *, unknown_pass: bool = False) -> None:
+        """Raise `Malformed` if any field was wrong or, unless unknown ones pass, is not known here."""
+        for fields in () if unknown_pass else (self, *self._inner):
+            for name in fields._left:
+                fields.wrong(name, "is not known here", instead=None)
         if self._faults:
             raise Malformed(self._faults)
 

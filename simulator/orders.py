@@ -100,9 +100,9 @@ def read_order(operation: Operation, key: str, body: bytes) -> Order:
     fields = read(body)
     reference = fields.text("merchantRef", longest=REFERENCE_LENGTH_MAX)
     if reference and key != reference:
-        fields.wrong("merchantRef", "must be the same as the header X-Request-Key", None)
+        fields.wrong("merchantRef", "must be the same as the header X-Request-Key", instead=None)
     order = _order(operation, reference, fields)
-    fields.close()
+    fields.close(unknown_pass=True)  # as most providers do
     return order
 
 
@@ -131,15 +131,19 @@ def _value(fields: Fields) -> Value:
     try:
         minor = minor_of(amount, unit)
     except ValueError as why:
-        return value.wrong("amount", str(why), Value(MINOR_MIN, unit))
-    return Value(minor, unit) if minor >= MINOR_MIN else value.wrong("amount", "must be above 0", Value(minor, unit))
+        return value.wrong("amount", str(why), instead=Value(MINOR_MIN, unit))
+    return (
+        Value(minor, unit)
+        if minor >= MINOR_MIN
+        else value.wrong("amount", "must be above 0", instead=Value(minor, unit))
+    )
 
 
 def _pointer(fields: Fields) -> Pointer:
     """Either field names the authorisation; where both are sent the id decides, and the reference is ignored."""
     by_id, by_reference = fields.has("authorisation"), fields.has("authorisationRef")
     if not by_id and not by_reference:
-        return fields.wrong("authorisation", "or authorisationRef must be given", Pointer("", ""))
+        return fields.wrong("authorisation", "or authorisationRef must be given", instead=Pointer("", ""))
     found = fields.text("authorisation") if by_id else ""
     reference = fields.text("authorisationRef", longest=REFERENCE_LENGTH_MAX) if by_reference else ""
     return Pointer(found, "" if by_id else reference)

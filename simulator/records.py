@@ -114,8 +114,9 @@ def shown(record: Record) -> Json:
         "phase": record.phase,
         "at": rfc3339(record.at),
     }
-    if record.unit:
-        seen["value"] = {"amount": amount_of(record.minor, record.unit), "unit": record.unit}
+    if record.unit and (record.kind is not Kind.RELEASE or record.minor):
+        name = "released" if record.kind is Kind.RELEASE else "value"  # a value is what was asked for
+        seen[name] = {"amount": amount_of(record.minor, record.unit), "unit": record.unit}
     if record.denial:
         seen["denial"] = {"reason": record.denial}
     if record.authorisation:

@@ -11,7 +11,7 @@ from enum import StrEnum
 from types import MappingProxyType
 
 from simulator.books import BOUNCE_REASON, Deny, Land, Queue, Twist
-from simulator.fields import Fields
+from simulator.fields import Fields, Json
 from simulator.orders import Operation
 
 ANY = "*"
@@ -184,6 +184,7 @@ class Rule:
     nth: int
     times: int | None
     do: str
+    given: Json  # the behaviour as it was written
     behaviour: Behaviour
     matched: int = 0
     used: int = 0
@@ -222,9 +223,10 @@ class Script:
         nth = fields.whole("nth", least=1, most=COUNT_MAX, default=1)
         times = _times(fields)
         wanted = fields.inner("behaviour")
+        given = wanted.given()
         do = wanted.choice("do", BEHAVIOURS)
         if operation != ANY and operation not in BEHAVIOURS[do].operations:
-            wanted.wrong("do", f"is nothing that {operation} can do", None)
+            wanted.wrong("do", f"is nothing that {operation} can do", instead=None)
         behaviour = BEHAVIOURS[do].read(wanted)
         fields.close()
         rule = Rule(
@@ -235,6 +237,7 @@ class Script:
             nth=nth,
             times=times,
             do=do,
+            given=given,
             behaviour=behaviour,
         )
         self._rules.append(rule)

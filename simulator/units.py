@@ -19,11 +19,9 @@ _WITH_TWO = """
 _WITH_THREE = "BHD IQD JOD KWD LYD OMR TND"
 _WITH_FOUR = "CLF UYW"
 
+_UNITS_BY_DECIMALS = ((0, _WITHOUT_DECIMALS), (2, _WITH_TWO), (3, _WITH_THREE), (4, _WITH_FOUR))
 DECIMALS: Mapping[str, int] = MappingProxyType(
-    dict.fromkeys(_WITHOUT_DECIMALS.split(), 0)
-    | dict.fromkeys(_WITH_TWO.split(), 2)
-    | dict.fromkeys(_WITH_THREE.split(), 3)
-    | dict.fromkeys(_WITH_FOUR.split(), 4)
+    {str(unit): decimals for decimals, units in _UNITS_BY_DECIMALS for unit in units.split()}
 )
 
 _AMOUNT = re.compile(r"(0|[1-9][0-9]{0,14})(?:\.([0-9]{1,4}))?")  # fifteen digits: more than any bank moves at once

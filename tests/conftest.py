@@ -6,6 +6,7 @@ import asyncpg
 import pytest_asyncio
 
 from tests.support.cluster import Database, TestCluster, running_cluster
+from tests.support.stack import TemporalServer, running_temporal
 
 
 @pytest_asyncio.fixture(scope="session")
@@ -35,3 +36,10 @@ async def admin_pool(database: Database) -> AsyncGenerator[asyncpg.Pool]:
     """A pool of a superuser."""
     async with asyncpg.create_pool(database.admin_url, min_size=1, max_size=5) as made:
         yield made
+
+
+@pytest_asyncio.fixture(scope="session")
+async def temporal() -> AsyncGenerator[TemporalServer]:
+    """A Temporal server in memory, its namespace and search attributes ready."""
+    async with running_temporal() as running:
+        yield running

@@ -5,6 +5,7 @@ Booked like a line of our bank's statement, through the ledger's own function. N
 
 import asyncpg
 
+from domain.errors import HoldfastError
 from domain.ids import MerchantId, Reference
 from domain.money import Money, parse
 from ledger.journal import Journal, Posted
@@ -16,7 +17,7 @@ CURRENCIES = ("EUR", "JPY", "KWD")  # two, no and three decimals
 MAJOR_UNITS = "1000000"  # more than any demonstration or test pays out
 
 
-class NotInLiveMode(Exception):
+class NotInLiveMode(HoldfastError):
     """Money is made up in development only."""
 
 

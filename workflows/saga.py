@@ -7,6 +7,7 @@ Three kinds of call, and who repeats each (money rule 5):
 The engine knows no payment, no provider and no ledger.
 """
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -15,7 +16,7 @@ from typing import Any, Generic, NoReturn, TypeAlias, TypeGuard, TypeVar
 
 from temporalio import workflow
 from temporalio.common import RetryPolicy
-from temporalio.exceptions import ActivityError, ApplicationError
+from temporalio.exceptions import ActivityError, ApplicationError, FailureError
 from temporalio.types import MethodAsyncSingleParam
 
 from contracts import queues
@@ -324,6 +325,7 @@ class Saga:
         asking = self._start(Provider.inquire, inquiry, FOR_EVER, queues.repair(provider), f"inquire {inquiry.on}")
         await workflow.wait_condition(lambda: asking.done() or topic in run.facts)
         if not asking.done():
+            asking.add_done_callback(_forget)
             asking.cancel()
             return run.facts[topic]
         try:
@@ -358,7 +360,7 @@ class Saga:
                     retry_policy=A_FEW_TIMES,
                     summary=command.reference,
                 )
-            except ActivityError:
+            except FailureError:  # not ActivityError alone: a local activity's own error arrives unwrapped
                 pass  # the regular kind takes over: visible, and it can be paused
         queue = queues.repair(self._run.promises.provider) if isinstance(policy, Send) else queues.PAYMENTS
         deadline = policy.deadline if isinstance(policy, Book) else None
@@ -429,6 +431,12 @@ class Saga:
 def decided(answer: Answer | None) -> TypeGuard[Answer]:
     """Tell whether the answer leaves nothing in doubt."""
     return answer is not None and answer.outcome not in (Outcome.UNKNOWN, Outcome.PENDING, Outcome.CONFLICT)
+
+
+def _forget(asked: asyncio.Task[Any]) -> None:
+    """Take note of an answer that nobody waits for; without it asyncio complains of an error never retrieved."""
+    if not asked.cancelled():
+        asked.exception()
 
 
 def _name_of(method: Method[Any]) -> str:

@@ -3,7 +3,7 @@
 from api import resources
 from api.answers import Answer
 from api.bodies import PageQuery, PaymentBody
-from api.problems import Code
+from api.problems import OF_AMOUNTS, Code
 from api.registrar import Asked, Auth, Idempotency, Operation
 from api.resources import PaymentList, PaymentPage, PaymentResource, TimelineList
 from api.routes.started import (
@@ -100,11 +100,7 @@ OPERATIONS = (
         errors=(
             Code.MERCHANT_NOT_PERMITTED,
             Code.NOT_STARTED,
-            Code.FIELD_MISSING,
-            Code.AMOUNT_NOT_INTEGER,
-            Code.AMOUNT_NOT_POSITIVE,
-            Code.AMOUNT_TOO_LARGE,
-            Code.CURRENCY_UNKNOWN,
+            *OF_AMOUNTS,
         ),
     ),
     Operation(

@@ -32,7 +32,7 @@ from tests.support.engine import (
     resolve,
     retry,
     submit,
-    worker,
+    workflows,
 )
 from tests.support.world import WORLDS, World
 
@@ -165,7 +165,7 @@ async def _cancel_before_the_first_task(client: Client, start: Starting, handle:
     while not await _exists(handle):
         await asyncio.sleep(LOOKS[0])
     await handle.cancel()
-    async with worker(client, queue=queue):
+    async with workflows(client, queue):
         await handle.result()
         return await beginning
 
@@ -222,7 +222,7 @@ async def _look_after(handle: Handle, world: World, played: Played, *, decides: 
         played.complaints += unfit(attention)
         played.parked.append(attention.reason)
         played.by = "resolved" if decides else "retried"
-        seen = Outcome.DONE if world.effects[attention.reference] else Outcome.REFUSED
+        seen = Outcome.DONE if world.looked_at(attention.reference) else Outcome.REFUSED
         with contextlib.suppress(WorkflowUpdateFailedError, RPCError):  # it is parked no more
             if decides:
                 approvals = ("ann", "bob")
@@ -269,7 +269,7 @@ async def line_of(client: Client, row: Row, key: str) -> str:
         async with asyncio.timeout(ROW_SECONDS):
             played = await row.play(client, key)
     except Exception as failure:  # noqa: BLE001  a row that fails is a broken line among whole ones
-        return f"{row.title} → BROKEN {failure!r}"
+        return f"{row.title} → BROKEN {failure!r} {failure.__cause__!r}"
     money = f"{played.world.provider_total} = {played.world.ledger_total}"
     faults = [*unsound(played), *row.faults(played)]
     verdict = f"BROKEN {'; '.join(faults)}" if faults else money

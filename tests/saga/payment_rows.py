@@ -150,7 +150,8 @@ def rows() -> list[PaymentCase]:
         *cases(("payment.prepare", "ledger.book_capture", "ledger.release"), ("local only",), (NONE,)),
         *cases(("payment.prepare",), ("done",), (FIRST_TASK,)),
         *cases(("every call",), ("repeated",), (NONE,)),
-        *cases(("provider.void", "ledger.release"), ("done", *MISBEHAVIOURS, "captured"), modes=(MANUAL,), plan=EXPIRES),
+        *cases(("provider.void",), ("done", *MISBEHAVIOURS, "captured"), modes=(MANUAL,), plan=EXPIRES),
+        *cases(("ledger.release",), MISBEHAVIOURS, modes=(MANUAL,), plan=EXPIRES),
         *_plans(),
     ]
 

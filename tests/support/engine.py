@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import AsyncGenerator, Awaitable, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -69,29 +69,28 @@ async def skipping_server() -> AsyncGenerator[Client]:
 
 
 @asynccontextmanager
-async def worker(client: Client, *, queue: str = queues.PAYMENTS) -> AsyncGenerator[None]:
+async def worker(client: Client) -> AsyncGenerator[None]:
     """Run the workflows over the fakes, on the queues that the product uses."""
-    provider, books = FakeProvider(), FakeBooks()
-    async with AsyncExitStack() as stack:
-        for name, activities in (
-            (queues.effects(PROVIDER), [provider.authorize, provider.capture, provider.refund, provider.pay_out]),
-            (queues.repair(PROVIDER), [provider.void, provider.inquire]),
-        ):
-            await stack.enter_async_context(Worker(client, task_queue=name, activities=activities))
-        await stack.enter_async_context(
-            Worker(
-                client,
-                task_queue=queue,
-                workflows=WORKFLOWS,
-                workflow_runner=SANDBOX,
-                activities=[
-                    books.prepare_payment, books.prepare_refund, books.prepare_payout, books.release,
-                    books.book_capture, books.book_refund, books.book_payout_accepted, books.book_payout_paid,
-                    books.book_payout_failed, books.note,
-                ],
-            )
-        )  # fmt: skip
+    provider = FakeProvider()
+    effects = [provider.authorize, provider.capture, provider.refund, provider.pay_out]
+    async with (
+        Worker(client, task_queue=queues.effects(PROVIDER), activities=effects),
+        Worker(client, task_queue=queues.repair(PROVIDER), activities=[provider.void, provider.inquire]),
+        workflows(client, queues.PAYMENTS),
+    ):
         yield
+
+
+def workflows(client: Client, queue: str) -> Worker:
+    """Run the workflows, and beside them our own books, on one queue."""
+    books = FakeBooks()
+    return Worker(
+        client, task_queue=queue, workflows=WORKFLOWS, workflow_runner=SANDBOX,
+        activities=[
+            books.prepare_payment, books.prepare_refund, books.prepare_payout, books.release, books.book_capture,
+            books.book_refund, books.book_payout_accepted, books.book_payout_paid, books.book_payout_failed, books.note,
+        ],
+    )  # fmt: skip
 
 
 def operation(prefix: Prefix, key: str) -> OperationId:

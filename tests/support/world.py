@@ -76,6 +76,12 @@ class World:
         """Let things happen, in this order, while the first call of the activity is on the wire."""
         self.on_the_wire.setdefault(activity, []).extend(happenings)
 
+    def looked_at(self, reference: Reference) -> bool:
+        """Be looked at by a person: what waits here is found after all. Tell whether it has happened."""
+        if reference in self.waiting:
+            self.land(reference)
+        return self.effects[reference] > 0
+
     def mark(self, text: str) -> None:
         """Add to the trace; repeated calls are written once."""
         if not self.trace or self.trace[-1] != text:

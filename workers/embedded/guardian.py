@@ -49,7 +49,7 @@ def main(arguments: list[str]) -> int:
         signal.signal(number, lambda received, _: asked.append(received))
     signal.signal(signal.SIGCHLD, _woken)
     report = int(descriptor)
-    os.set_inheritable(report, False)
+    os.set_inheritable(report, False)  # noqa: FBT003  it takes no keyword
     child = _start(command, stop_signal, None if user == OURSELVES else user)
     _tell(report, child.pid)
     while child.poll() is None:

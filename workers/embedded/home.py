@@ -16,6 +16,8 @@ from workers.embedded.processes import ROOT
 
 LEFTOVERS_SECONDS = 20.0  # what a killed supervisor leaves is gone within its guardians' three seconds
 
+GLANCE_SECONDS = 0.3  # somebody who only looks who supervises (`supervisor_of`) holds the lock for microseconds
+
 
 class AlreadyRuns(HoldfastError):
     """A stack of this home runs, or is being started or stopped."""
@@ -34,7 +36,7 @@ def claimed(home: Path) -> Generator[int]:
     """
     home.mkdir(mode=0o700, parents=True, exist_ok=True)
     with (home / "supervisor.lock").open("a+") as ours, (home / "processes.lock").open("w") as everybodys:
-        if not _lock(ours.fileno(), seconds=0):
+        if not _lock(ours.fileno(), seconds=GLANCE_SECONDS):
             raise AlreadyRuns(f"a stack of {home} runs already")
         ours.truncate(0)
         ours.write(str(os.getpid()))

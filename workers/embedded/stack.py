@@ -1,4 +1,4 @@
-"""Where everything of a running stack is: `.holdfast/stack.json`, for people and programs, readable by its owner only."""
+"""Where everything of a running stack is: `.holdfast/stack.json`, for people and programs; its owner alone reads it."""
 
 import json
 from collections.abc import Mapping
@@ -30,23 +30,29 @@ class Stack:
     @property
     def places(self) -> dict[str, str]:
         """What a person wants to know of it."""
-        return {"API": self.api, "Temporal UI": self.temporal_ui, "simulator": self.simulator, "Postgres": self.postgres}
+        return {
+            "API": self.api,
+            "Temporal UI": self.temporal_ui,
+            "simulator": self.simulator,
+            "Postgres": self.postgres,
+        }
 
 
 def forget(home: Path) -> None:
     """Remove what is written of a stack that is being stopped."""
     _file(home).unlink(missing_ok=True)
+    _settings(home).unlink(missing_ok=True)
 
 
 def write_settings(home: Path, settings: Mapping[str, str]) -> None:
     """Write the settings of the stack's own processes down, for others that are started by hand beside them."""
-    _write(home / "settings.env", "".join(f"{name}={value}\n" for name, value in settings.items()))
+    _write(_settings(home), "".join(f"{name}={value}\n" for name, value in settings.items()))
 
 
 def read_settings(home: Path) -> dict[str, str]:
-    """Read the settings of the stack's own processes; empty where none has run."""
+    """Read the settings of the stack's own processes; empty where none runs."""
     try:
-        lines = (home / "settings.env").read_text().splitlines()
+        lines = _settings(home).read_text().splitlines()
     except FileNotFoundError:
         return {}
     return dict(line.split("=", 1) for line in lines)
@@ -54,6 +60,10 @@ def read_settings(home: Path) -> dict[str, str]:
 
 def _file(home: Path) -> Path:
     return home / "stack.json"
+
+
+def _settings(home: Path) -> Path:
+    return home / "settings.env"
 
 
 def _write(file: Path, text: str) -> None:

@@ -1,0 +1,352 @@
+"""The API over ports that live in memory: runs whose effects are counted, rows that can be put there, a clock."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+import httpx
+from fastapi import FastAPI
+
+from api import app, ports
+from api.ports import Audited, Claimed, Claims, Heard, InFlight, Mismatch, Requested, StoredAnswer
+from api.resources import asked_by
+from domain.commands import Capture, Payment, Payout, Promises, Refund, Void
+from domain.errors import Unavailable
+from domain.ids import ClientId, MerchantId, OperationId, Prefix, Reference, derive
+from domain.money import Money
+from domain.outcomes import Outcome, Receipt, View
+from identity.clients import Client, Clients, Scope, StaticClients
+
+TOKEN = "a development token"
+CLIENT = Client(id=ClientId("dev"), scopes=frozenset(Scope))
+PROVIDER = "simulator"
+NOW = datetime(2026, 11, 25, 12, 0, tzinfo=UTC)
+TERMS = ports.Terms(
+    promises=Promises(
+        provider=PROVIDER,
+        start_to_close_seconds=10,
+        horizon_seconds=3,
+        inquiry_is_complete=True,
+        inquiry_seconds=0.5,
+        attention_after_seconds=900,
+    ),
+    window_seconds=604_800,
+    fee_basis_points=100,
+)
+PAYMENT_ID = derive(Prefix.PAYMENT, client="dev", mode="test", operation="tests", key="a payment")
+CAPTURE_ID = derive(Prefix.CAPTURE, client="dev", mode="test", operation="tests", key="a capture")
+REFUND_ID = derive(Prefix.REFUND, client="dev", mode="test", operation="tests", key="a refund")
+PAYOUT_ID = derive(Prefix.PAYOUT, client="dev", mode="test", operation="tests", key="a payout")
+
+PAYMENT = {"amount": 1_050, "currency": "EUR", "merchant": "m_bakery", "instrument": "tok_visa"}
+PAYOUT = {"amount": 500, "currency": "EUR", "merchant": "m_bakery", "destination": "acct_ok"}
+PART = {"amount": 400, "currency": "EUR"}
+
+# One request that succeeds for each operation that takes a key.
+SAMPLES: Mapping[str, tuple[str, dict[str, Any]]] = {
+    "createPayment": ("/v1/payments", PAYMENT),
+    "createCapture": (f"/v1/payments/{PAYMENT_ID}/captures", PART),
+    "voidPayment": (f"/v1/payments/{PAYMENT_ID}/void", {}),
+    "createRefund": (f"/v1/payments/{PAYMENT_ID}/refunds", PART),
+    "createPayout": ("/v1/payouts", PAYOUT),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoredRow:
+    """A row, with what most tests do not care about filled in."""
+
+    id: OperationId
+    state: str
+    payment: OperationId | None = None
+    client: ClientId = CLIENT.id
+    merchant: MerchantId = MerchantId("m_bakery")
+    provider: str = PROVIDER
+    provider_id: str = "psp_1"
+    reference: Reference = Reference(f"{PAYMENT_ID}.a1")
+    merchant_reference: str = ""
+    automatic: bool = False
+    fingerprint: str = "f"
+    money: Money = Money(1_050, "EUR")
+    total: Money = Money(0, "EUR")
+    reason: str = ""
+    created_at: datetime = NOW
+
+
+@dataclass(frozen=True)
+class FakeMoment:
+    """One line of a timeline."""
+
+    operation: str
+    what: str
+    at: datetime = NOW
+    detail: str = ""
+
+
+@dataclass
+class FakeClaims:
+    """Claims over a dictionary, with a clock that a test moves."""
+
+    now: float = 1_000.0
+    broken_at_finish: bool = False
+    entries: dict[tuple[str, str, str], dict[str, Any]] = field(default_factory=dict[tuple[str, str, str], Any])
+
+    async def claim(
+        self,
+        client: ClientId,
+        mode: str,
+        key: str,
+        operation: str,
+        fingerprint: bytes,
+        resource: OperationId,
+        lease_seconds: float,
+    ) -> Claimed | InFlight | StoredAnswer | Mismatch:
+        at = (client, mode, key)
+        entry = self.entries.get(at)
+        if entry is None:
+            entry = self.entries[at] = {"fingerprint": fingerprint, "fence": 0, "answer": None, "until": 0.0}
+        if entry["fingerprint"] != fingerprint:
+            return Mismatch()
+        if entry["answer"] is not None:
+            return entry["answer"]
+        if entry["until"] > self.now:
+            return InFlight(retry_after_seconds=entry["until"] - self.now)
+        entry["fence"] += 1
+        entry["until"] = self.now + lease_seconds
+        taken_over = entry["fence"] > 1
+        return Claimed(fence=entry["fence"], created_at=NOW, lease_until=entry["until"], taken_over=taken_over)
+
+    async def finish(
+        self, client: ClientId, mode: str, key: str, fence: int, status: int, headers: Mapping[str, str], body: bytes
+    ) -> StoredAnswer | None:
+        if self.broken_at_finish:
+            raise Unavailable("the database is gone")
+        entry = self.entries[client, mode, key]
+        if entry["fence"] != fence or entry["answer"] is not None:
+            return entry["answer"]
+        entry["answer"] = StoredAnswer(status=status, headers=dict(headers), body=body)
+        return None
+
+    async def release(self, client: ClientId, mode: str, key: str, fence: int) -> None:
+        if self.entries[client, mode, key]["fence"] == fence:
+            del self.entries[client, mode, key]
+
+
+@dataclass
+class FakeReads:
+    """Rows that a test puts there."""
+
+    rows: dict[str, StoredRow] = field(default_factory=dict[str, StoredRow])
+    moments: list[FakeMoment] = field(default_factory=list[FakeMoment])
+
+    def put(self, *rows: StoredRow) -> None:
+        """Put rows there."""
+        self.rows.update({row.id: row for row in rows})
+
+    async def _one(self, operation: OperationId) -> StoredRow | None:
+        return self.rows.get(operation)
+
+    payment = capture = void = refund = payout = _one
+
+    async def payments(self, client: ClientId, limit: int, before: ports.Before | None = None) -> Sequence[StoredRow]:
+        return self._page("pay_", client, limit, before)
+
+    async def payouts(self, client: ClientId, limit: int, before: ports.Before | None = None) -> Sequence[StoredRow]:
+        return self._page("po_", client, limit, before)
+
+    async def timeline(self, operation: OperationId) -> Sequence[FakeMoment]:
+        return [moment for moment in self.moments if moment.operation == operation]
+
+    def _page(self, prefix: str, client: ClientId, limit: int, before: ports.Before | None) -> list[StoredRow]:
+        mine = [row for row in self.rows.values() if row.id.startswith(prefix) and row.client == client]
+        mine.sort(key=lambda row: (row.created_at, row.id), reverse=True)
+        return [row for row in mine if before is None or (row.created_at, row.id) < before][:limit]
+
+
+@dataclass(frozen=True)
+class FakeBalance:
+    """What the ledger says."""
+
+    posted: int = -900
+    pending_debit: int = 100
+    pending_credit: int = 0
+    available: int = 800
+
+
+@dataclass(frozen=True)
+class FakeRefundable:
+    """What is left to refund."""
+
+    left: int
+
+
+@dataclass
+class FakeBalances:
+    """Balances of one account, and what is refundable of every payment."""
+
+    left: int = 1_050
+    asked: list[tuple[str, str, datetime | None]] = field(default_factory=list[tuple[str, str, datetime | None]])
+
+    async def balance(self, code: str, currency: str, as_of: datetime | None = None) -> FakeBalance | None:
+        self.asked.append((code, currency, as_of))
+        return FakeBalance() if code == "merchant:m_bakery:payable" else None
+
+    async def refundable(self, payment: OperationId) -> FakeRefundable | None:
+        return FakeRefundable(self.left)
+
+
+@dataclass
+class FakeInbox:
+    """Events by id."""
+
+    events: dict[tuple[str, str], bytes] = field(default_factory=dict[tuple[str, str], bytes])
+
+    async def receive(self, provider: str, event_id: str, raw: bytes) -> str:
+        kept = self.events.setdefault((provider, event_id), raw)
+        if kept is raw:
+            return ports.Received.NEW
+        return ports.Received.DUPLICATE if kept == raw else ports.Received.ALTERED
+
+
+class FakeWebhooks:
+    """A provider whose signature is the word `good`."""
+
+    def event_id(self, provider: str, raw: bytes, headers: Mapping[str, str]) -> str | None:
+        if provider != PROVIDER:
+            raise LookupError(provider)
+        return headers.get("x-event-id") if headers.get("x-signature") == "good" else None
+
+
+Command = Payment | Refund | Payout | Capture | Void
+
+
+@dataclass
+class FakeRuns:
+    """Runs that do what they are asked once per id, and count it.
+
+    `heard` replaces the next answer: what a run says, or an error. The effect happens first where `effect_first`.
+    """
+
+    heard: list[Heard | Exception] = field(default_factory=list[Heard | Exception])
+    effect_first: bool = True
+    views: dict[str, View] = field(default_factory=dict[str, View])
+    known: dict[str, Requested] = field(default_factory=dict[str, Requested])
+    effects: dict[str, Command] = field(default_factory=dict[str, Command])
+    asked: list[Command] = field(default_factory=list[Command])
+    waits: list[float] = field(default_factory=list[float])
+
+    async def start(self, command: Payment | Refund | Payout, *, created_at: str, wait_seconds: float) -> Heard:
+        self.known.setdefault(command.id, asked_by(command, created_at))
+        states = {Payment: "authorized", Refund: "succeeded", Payout: "in_transit"}
+        total = command.money if isinstance(command, Refund) else Money(0, command.money.currency)
+        return self._answer(command, wait_seconds, states[type(command)], command.money, total)
+
+    async def capture(self, payment: OperationId, capture: Capture, *, wait_seconds: float) -> Heard:
+        return self._answer(capture, wait_seconds, "partially_captured", capture.money, capture.money)
+
+    async def void(self, payment: OperationId, void: Void, *, wait_seconds: float) -> Heard:
+        return self._answer(void, wait_seconds, "voided", Money(1_050, "EUR"), Money(0, "EUR"))
+
+    async def view(self, operation: OperationId) -> View | None:
+        return self.views.get(operation)
+
+    async def requested(self, operation: OperationId) -> Requested | None:
+        return self.known.get(operation)
+
+    def _answer(self, command: Command, wait: float, state: str, moved: Money, total: Money) -> Heard:
+        self.asked.append(command)
+        self.waits.append(wait)
+        scripted = self.heard.pop(0) if self.heard else None
+        if scripted is None or self.effect_first:
+            self.effects.setdefault(command.id, command)
+        if isinstance(scripted, Exception):
+            raise scripted
+        first = self.effects.get(command.id, command)
+        return scripted or receipt(first, state=state, moved=moved, total=total)
+
+
+def receipt(
+    command: Command,
+    *,
+    state: str,
+    outcome: Outcome = Outcome.DONE,
+    reason: str = "",
+    moved: Money = Money(0, "EUR"),
+    total: Money = Money(0, "EUR"),
+    fingerprint: str | None = None,
+) -> Receipt:
+    """What a run answers to a command."""
+    return Receipt(
+        operation=command.id,
+        fingerprint=command.fingerprint if fingerprint is None else fingerprint,
+        outcome=outcome,
+        state=state,
+        moved=moved,
+        total=total,
+        reason=reason,
+    )
+
+
+@dataclass
+class FakeAudit:
+    """Audit events, kept."""
+
+    written: list[Audited] = field(default_factory=list[Audited])
+
+    def write(self, audited: Audited) -> None:
+        self.written.append(audited)
+
+
+@dataclass
+class Edge:
+    """The API over fakes; `claims` may be the real ones."""
+
+    claims: Claims = field(default_factory=FakeClaims)
+    clients: Clients = field(default_factory=lambda: StaticClients(TOKEN, CLIENT))
+    reads: FakeReads = field(default_factory=FakeReads)
+    runs: FakeRuns = field(default_factory=FakeRuns)
+    balances: FakeBalances = field(default_factory=FakeBalances)
+    inbox: FakeInbox = field(default_factory=FakeInbox)
+    audit: FakeAudit = field(default_factory=FakeAudit)
+    probes: dict[str, ports.Probe] = field(default_factory=dict[str, ports.Probe])
+
+    def build(self) -> FastAPI:
+        """Build the application."""
+        return app.build(
+            ports.Dependencies(
+                clients=self.clients,
+                claims=self.claims,
+                reads=self.reads,
+                balances=self.balances,
+                inbox=self.inbox,
+                webhooks=FakeWebhooks(),
+                runs=self.runs,
+                audit=self.audit,
+                terms=TERMS,
+                probes=self.probes,
+            )
+        )
+
+    def http(self) -> httpx.AsyncClient:
+        """A client with the development token."""
+        return http(self.build())
+
+
+def http(application: FastAPI, token: str | None = TOKEN) -> httpx.AsyncClient:
+    """A client of an application in this process."""
+    headers = {"Authorization": f"Bearer {token}"} if token is not None else {}
+    transport = httpx.ASGITransport(app=application)
+    return httpx.AsyncClient(transport=transport, base_url="http://api", headers=headers)
+
+
+def edge(*rows: StoredRow) -> Edge:
+    """The API over fakes, with an authorized payment and these rows."""
+    made = Edge()
+    made.reads.put(StoredRow(id=PAYMENT_ID, state="authorized"), *rows)
+    return made
+
+
+def key(text: str) -> dict[str, str]:
+    """The header of an idempotency key."""
+    return {"Idempotency-Key": text}

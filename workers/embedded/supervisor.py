@@ -1,0 +1,294 @@
+"""Runs the embedded stack: starts each process when what it needs is ready, restarts what dies, stops all in order.
+
+`python -m workers.embedded.supervisor HOME` is the detached form that `make up` leaves running. Whatever becomes of the
+supervisor, its processes do not outlive it (`guardian.py`).
+"""
+
+import asyncio
+import contextlib
+import os
+import secrets
+import signal
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Generator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import asyncpg
+from temporalio.service import RPCError
+
+from domain.errors import HoldfastError
+from workers.embedded import postgres, temporal
+from workers.embedded.home import claimed
+from workers.embedded.processes import Child, Nursery, free_ports, is_free
+from workers.embedded.stack import Stack, forget, write_settings
+from workers.migrations import APP_ROLE, migrate
+from workers.seed import seed
+from workers.settings import environment_of
+
+DATABASE = "holdfast"
+FIXED = {"api": 8080, "simulator": 8090, "temporal": 7233, "temporal_ui": 8233, "postgres": 5433}
+ALL = ("postgres", "temporal", "simulator", "worker", "api")
+STOP_ORDER = ("api", "worker", "simulator", "temporal", "postgres")
+READY_SECONDS = 60.0  # a cold disk and one busy core
+TRIES = 3  # between finding a free port and listening on it another process may take it; not three times in a row
+LOOK_SECONDS = 0.2  # how soon a death is seen
+RESTART_PAUSE_SECONDS = 0.5  # what it leaves behind, a Postgres backend or a bound port, is gone by then
+RESTARTS_MAX = 10  # of one process in a minute: more means that it cannot live
+RESTART_WINDOW_SECONDS = 60.0
+MARK = "HOLDFAST_STACK_HOME"  # in each process's environment, so that a person sees whose it is
+MODULE = (sys.executable, "-m")
+READY = "ready"  # the last line of the detached form's output
+
+Say = Callable[[str], None]
+
+
+class DidNotStart(HoldfastError):
+    """A process of the stack died or did not become ready; the text holds the end of its log."""
+
+
+class Fell(HoldfastError):
+    """A process of the stack ended and is not started again."""
+
+
+@contextlib.contextmanager
+def running(
+    home: Path, *, fixed_ports: bool, say: Say = lambda _: None, parts: Sequence[str] = ALL
+) -> Generator["Supervisor"]:
+    """Run the stack, or some of its parts; SIGTERM and SIGHUP end it like Ctrl-C does.
+
+    Raises `DidNotStart`, and `AlreadyRuns` where a stack of this home runs already.
+    """
+    with claimed(home) as lock, _interruptible():
+        nursery = Nursery(home / "logs", lock)
+        try:
+            supervisor = Supervisor(home, nursery, parts, say)
+            supervisor.start(fixed_ports=fixed_ports)
+            yield supervisor
+        finally:
+            for number in INTERRUPTS:  # what is being stopped is stopped to the end
+                signal.signal(number, signal.SIG_IGN)
+            forget(home)
+            nursery.stop(*STOP_ORDER)
+            nursery.close()
+
+
+INTERRUPTS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+@contextlib.contextmanager
+def _interruptible() -> Generator[None]:
+    kept = [(number, signal.signal(number, _interrupt)) for number in INTERRUPTS]
+    try:
+        yield
+    finally:
+        for number, handler in kept:
+            signal.signal(number, handler)
+
+
+def _interrupt(_number: int, _frame: object) -> None:
+    raise KeyboardInterrupt
+
+
+class Supervisor:
+    """Starts the parts of a stack and watches them."""
+
+    def __init__(self, home: Path, nursery: Nursery, parts: Sequence[str], say: Say) -> None:
+        self._home = home
+        self._nursery = nursery
+        self._parts = parts
+        self._say = say
+        self._restarts: dict[str, list[float]] = {}
+        self._stack: Stack | None = None
+
+    @property
+    def stack(self) -> Stack:
+        assert self._stack is not None
+        return self._stack
+
+    def start(self, *, fixed_ports: bool) -> None:
+        """Start everything, and write down where it is."""
+        for left in reversed(range(TRIES)):
+            try:
+                self._start(self._ports(fixed_ports))
+                break
+            except DidNotStart as failure:
+                self._nursery.stop()
+                if not left or "in use" not in str(failure):
+                    raise
+                self._say("a port was taken at the last moment; starting again on others")
+        self._write()
+
+    def watch(self) -> None:
+        """Start again what ends, as an orchestrator would in production; returns only by an exception.
+
+        Raises `Fell` when the simulator has ended, whose books are gone with it, or when one ends again and again.
+        """
+        while True:
+            for child in [each for each in self._nursery.children if not each.is_alive()]:
+                self._start_again(child)
+            time.sleep(LOOK_SECONDS)
+
+    def _start_again(self, child: Child) -> None:
+        now = time.monotonic()
+        lately = [each for each in self._restarts.get(child.name, ()) if each > now - RESTART_WINDOW_SECONDS]
+        if child.name == "simulator" or len(lately) >= RESTARTS_MAX:
+            raise Fell(f"{child.name} has ended; the end of {child.log}:\n{child.last_words()}")
+        self._restarts[child.name] = [*lately, now]
+        self._say(f"{child.name} has ended; it is started again")
+        time.sleep(RESTART_PAUSE_SECONDS)
+        self._nursery.restart(child)
+        self._write()
+
+    def _ports(self, fixed: bool) -> dict[str, int]:
+        chosen = dict(zip(FIXED, free_ports(len(FIXED)), strict=True))
+        for name, port in FIXED.items() if fixed else ():
+            if is_free(port):
+                chosen[name] = port
+            else:
+                self._say(f"port {port} is taken; {name.replace('_', ' ')} listens on {chosen[name]}")
+        return chosen
+
+    def _start(self, ports: dict[str, int]) -> None:
+        """Start what needs nobody at once, wait for it, then what needs it."""
+        if postgres.is_new(self._home):  # runs that an old database knew would miss their rows
+            for file in self._home.glob("temporal.db*"):
+                file.unlink()
+        cluster = postgres.prepare(self._home, ports["postgres"])
+        stack = self._stack = _stack_on(ports, cluster)
+        app_password, simulator_secret = secrets.token_urlsafe(24), secrets.token_urlsafe(24)
+        settings = environment_of(
+            {
+                "database_url": cluster.url(DATABASE, user=APP_ROLE, password=app_password),
+                "temporal_target": stack.temporal,
+                "api_port": ports["api"],
+                "development_token": stack.token,
+                "simulator_url": stack.simulator,
+                "simulator_secret": simulator_secret,
+                "webhook_secret": simulator_secret,
+            }
+        )
+        write_settings(self._home, settings)
+        engine = temporal.command(
+            port=ports["temporal"], ui_port=ports["temporal_ui"], database=self._home / "temporal.db"
+        )
+        provider = [*MODULE, "simulator", "--port", str(ports["simulator"]), "--secret", simulator_secret]
+        provider += ["--webhook-url", f"{stack.api}/v1/webhooks/simulator"]
+        begin, wait = self._begin, self._wait
+        begin("postgres", cluster.command(*postgres.DURABLE), stop=signal.SIGINT, user=cluster.user)
+        begin("temporal", engine, environment=temporal.ENVIRONMENT)
+        begin("simulator", provider)
+        wait("postgres", lambda: asyncio.run(_prepare_database(cluster, app_password)), "its migrations applied")
+        wait("temporal", lambda: asyncio.run(temporal.make_ready(stack.temporal)), f"its UI on {stack.temporal_ui}")
+        wait("simulator", lambda: _answers(f"{stack.simulator}/healthz"), f"on {stack.simulator}")
+        begin("worker", [*MODULE, "workers.worker"], environment=settings)
+        begin("api", [*MODULE, "workers.server"], environment=settings)
+        wait("worker", lambda: asyncio.run(_is_polled(stack.temporal)), "it polls")
+        wait("api", lambda: _answers(f"{stack.api}/readyz"), f"on {stack.api}")
+
+    def _begin(
+        self,
+        part: str,
+        command: Sequence[str],
+        *,
+        environment: Mapping[str, str] | None = None,
+        stop: signal.Signals = signal.SIGTERM,
+        user: str | None = None,
+    ) -> None:
+        if part in self._parts:
+            marked = {MARK: str(self._home), **(environment or {})}
+            self._nursery.start(part, command, stop=stop, environment=marked, user=user)
+
+    def _wait(self, part: str, ready: Callable[[], object], said: str) -> None:
+        for child in [each for each in self._nursery.children if each.name == part]:
+            _until(child, ready)
+            self._say(f"{part} is ready, {said}")
+
+    def _write(self) -> None:
+        pids = {"supervisor": os.getpid(), **{child.name: child.pid for child in self._nursery.children}}
+        self._stack = replace(self.stack, pids=pids)
+        self._stack.write(self._home)
+
+
+def _stack_on(ports: Mapping[str, int], cluster: postgres.Cluster) -> Stack:
+    return Stack(
+        api=f"http://127.0.0.1:{ports['api']}",
+        simulator=f"http://127.0.0.1:{ports['simulator']}",
+        temporal=f"127.0.0.1:{ports['temporal']}",
+        temporal_ui=f"http://127.0.0.1:{ports['temporal_ui']}",
+        postgres=cluster.url(DATABASE),
+        token=f"dev_{secrets.token_urlsafe(24)}",
+    )
+
+
+def _until(child: Child, ready: Callable[[], object]) -> None:
+    """Call `ready` until it does not raise; give up when the child has died or the time is over."""
+    until = time.monotonic() + READY_SECONDS
+    while True:
+        if not child.is_alive():
+            raise DidNotStart(
+                f"{child.name} has ended before it was ready; the end of {child.log}:\n{child.last_words()}"
+            )
+        try:
+            ready()
+        except (OSError, asyncpg.PostgresError, RPCError, TimeoutError) as failure:
+            if time.monotonic() > until:
+                raise DidNotStart(f"{child.name} is not ready after {READY_SECONDS:.0f} s: {failure}") from failure
+            time.sleep(0.05)
+        else:
+            return
+
+
+async def _prepare_database(cluster: postgres.Cluster, app_password: str) -> None:
+    connection = await asyncpg.connect(cluster.url())
+    if not await connection.fetchval("SELECT 1 FROM pg_database WHERE datname = $1", DATABASE):
+        await connection.execute(f"CREATE DATABASE {DATABASE}")
+    await connection.close()
+    await migrate(cluster.url(DATABASE), app_password)
+    await seed(cluster.url(DATABASE, user=APP_ROLE, password=app_password))
+
+
+def _answers(url: str) -> None:
+    with urllib.request.urlopen(url, timeout=2) as answer:  # noqa: S310  our own loopback addresses
+        answer.read()
+
+
+async def _is_polled(target: str) -> None:
+    """Raise TimeoutError until a worker asks for payments."""
+    if not await temporal.has_pollers(await temporal.connect(target)):
+        raise TimeoutError("no worker polls yet")
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Supervise the stack of HOME, on the ports of `make up`, and tell on standard output how the start goes."""
+    home, *parts = arguments
+
+    def say(line: str) -> None:
+        sys.stdout.write(f"{line}\n")
+        sys.stdout.flush()  # who no longer listens has given up: then this raises, and all is stopped
+
+    try:
+        with running(Path(home), fixed_ports=True, say=say, parts=parts or ALL) as supervisor:
+            say(READY)
+            os.dup2(2, 1)  # from now on into the log: who started us has gone
+            supervisor.watch()
+    except HoldfastError as failure:
+        sys.stderr.write(f"{failure}\n")
+        return 1
+    except (KeyboardInterrupt, BrokenPipeError):
+        return 0
+    return 0
+
+
+def leave(code: int) -> None:
+    """End this process now: one that has used the Temporal client may abort in the interpreter's own ending."""
+    with contextlib.suppress(BrokenPipeError):
+        sys.stdout.flush()
+        sys.stderr.flush()
+    os._exit(code)
+
+
+if __name__ == "__main__":
+    leave(main(sys.argv[1:]))
