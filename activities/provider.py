@@ -159,7 +159,13 @@ class ProviderCalls(Provider):
 
     def _unknown(self, why: str, *, again: bool = False) -> ApplicationError:
         pause = timedelta(seconds=_jitter()) if again else None
-        return ApplicationError(why, type=UNKNOWN, non_retryable=not again, next_retry_delay=pause)
+        return ApplicationError(
+            why,
+            type=UNKNOWN,
+            non_retryable=not again,
+            next_retry_delay=pause,
+            category=ApplicationErrorCategory.BENIGN,  # the saga engine knows what to do: no trace in the log
+        )
 
 
 def digest(verb: str, effect: Effect) -> bytes:

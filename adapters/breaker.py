@@ -21,6 +21,7 @@ RATIO = 0.5  # half of them failed: more waits for nothing than is worth it
 LEAST = 5  # below so many verdicts a ratio means nothing
 REST_SECONDS = 30.0  # a provider that is down needs about so long to come back
 PROBES = 2  # one success may be luck
+PROBE_SECONDS = 1.0  # until a probe that is under way has probably answered
 
 
 class Window(pybreaker.CircuitBreakerStorage):
@@ -31,6 +32,7 @@ class Window(pybreaker.CircuitBreakerStorage):
         self._verdicts = deque[bool](maxlen=size)
         self._ratio, self._least = ratio, least
         self._state: str = pybreaker.STATE_CLOSED
+        self.turns = 0  # how often the state has changed: an old call's verdict is known by it
         self._successes = 0
         self._opened: datetime | None = None
 
@@ -42,6 +44,7 @@ class Window(pybreaker.CircuitBreakerStorage):
     def state(self, state: str) -> None:
         if state != self._state:
             self._verdicts.clear()
+            self.turns += 1
         self._state = state
 
     def increment_counter(self) -> None:
@@ -131,10 +134,10 @@ class Breaker:
             raise Open(left)
         if self.state == pybreaker.STATE_OPEN:
             self._core.half_open()
-        began = self.state
-        probe = began == pybreaker.STATE_HALF_OPEN
+        began = self._window.turns
+        probe = self.state == pybreaker.STATE_HALF_OPEN
         if probe and self._probing:
-            raise Open(1.0)
+            raise Open(PROBE_SECONDS)
         self._probing = self._probing or probe
         error: BaseException | None = None
         try:
@@ -145,7 +148,7 @@ class Breaker:
         finally:
             if probe:
                 self._probing = False
-            if self.state == began:  # a verdict on the past says nothing about now
+            if self._window.turns == began:  # a verdict on the past says nothing about now
                 self._tell(self._judge(error))
 
     def _tell(self, works: bool | None) -> None:

@@ -67,12 +67,22 @@ class Profile:
     multiple_capture: bool = True
     deadline: Deadlines = Deadlines()
     deadlines: Mapping[Verb, Deadlines] = field(default_factory=lambda: MappingProxyType[Verb, Deadlines]({}))
-    at_once: int = 20  # places = connections, per worker process
+    at_once: int = 20  # calls on the wire per lane and process: effects, and apart from them undos and inquiries
     exponents: Mapping[str, int] = field(default_factory=lambda: MappingProxyType[str, int]({}))  # unlike ISO 4217
+
+    def __post_init__(self) -> None:
+        """Deadlines nest (money rule 5): a call that can outlast what waits for it makes "nothing found" no proof."""
+        if self.horizon is not None and self.start_to_close >= self.horizon.total_seconds():
+            raise ValueError(f"{self.name}: a call may last {self.start_to_close} s, beyond the horizon {self.horizon}")
 
     def deadlines_of(self, verb: Verb) -> Deadlines:
         """The deadlines of one operation."""
         return self.deadlines.get(verb, self.deadline)
+
+    @property
+    def connections(self) -> int:
+        """As many as there are places, so that no call ever waits for the pool."""
+        return 2 * self.at_once
 
     @property
     def start_to_close(self) -> float:

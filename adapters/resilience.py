@@ -1,4 +1,8 @@
-"""What every provider gets without asking: its profile checked before a call, its answer compared afterwards."""
+"""What every provider gets without asking: its profile checked before each call, and each call told of.
+
+Repeats nothing and times nothing out; comparing an answer with what was asked needs the provider's words, and is done
+where they are known.
+"""
 
 import time
 from collections.abc import Awaitable, Callable
@@ -11,9 +15,14 @@ from domain.errors import HoldfastError
 from domain.ids import Verb
 from domain.outcomes import Answer
 
+ALARMS = frozenset({"untrusted", "conflict"})  # what came of a call that pages the owner (money rule 4)
+
 
 class Tell(Protocol):
-    """Is told of every call: what was asked under which reference, what came of it, and how long it took."""
+    """Is told of every call: what was asked under which reference, what came of it, and how long it took.
+
+    `came` is an outcome, `nothing found`, `canceled`, or the name of the error in lower case.
+    """
 
     def __call__(self, verb: Verb, reference: str, came: str, seconds: float, /) -> None: ...
 
@@ -62,7 +71,7 @@ class Wrapped:
         return answer
 
     async def _told(self, verb: Verb, reference: str, call: Callable[[], Awaitable[Answer | None]]) -> Answer | None:
-        began, came = time.perf_counter(), "cancelled"
+        began, came = time.perf_counter(), "canceled"
         try:
             answer = await call()
             came = answer.outcome.value if answer else "nothing found"

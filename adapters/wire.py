@@ -3,9 +3,12 @@
 The gates, outside in: pause (Retry-After), breaker, places, pool, connect, write, read. Once the request's headers have
 begun to leave, every failure is `Unknown`. A call is never cancelled inside httpx, which loses pool places for ever
 when it is: each runs in a task of its own to its own deadline, behind a shield.
+
+Knows HTTP and its failures; what an answer means is each provider's vocabulary. Nothing here repeats a call.
 """
 
 import asyncio
+import ssl
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -24,12 +27,15 @@ NOT_SENT = (
     httpx.PoolTimeout,
     httpx.UnsupportedProtocol,
     httpx.LocalProtocolError,
-    httpx.ProxyError,
 )
+UNTRUSTED = (401, 403)  # money rule 4: nothing was done, and a person must look
 ANSWER_BYTES_MAX = 2 * 1024 * 1024  # no answer of a provider is larger
 KEEP_ALIVE_SECONDS = 4.0  # below every server's own, so that it does not close as we send
 POOL_SECONDS = 0.5  # places equal connections, so a wait here means that the pool has lost some
+PAUSE_SECONDS = 1.0  # after "not now" without a Retry-After: long enough not to hammer, short enough for a payer
 PAUSE_SECONDS_MAX = 600.0  # a Retry-After beyond ten minutes is an outage, and is tried earlier
+REPAIR_SECONDS = 30.0  # a person who mends credentials needs minutes; asking more often only fills their log
+HEADERS = {"Accept-Encoding": "identity"}  # a cut compressed answer looks whole; ours are too small to compress
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +45,10 @@ class Reply:
     status: int
     headers: Mapping[str, str]
     body: bytes
+
+
+class Untrusted(Unavailable):
+    """They refuse our credentials, or we their certificate: no effect, and no repetition heals it. Pages the owner."""
 
 
 class _Trace:
@@ -62,7 +72,11 @@ def judge(error: BaseException | None) -> bool | None:
 
 
 class Wire:
-    """The connections to one provider, of one process."""
+    """The connections to one provider, of one process.
+
+    Effects have places of their own, and undos and inquiries (`repair`) others, so that new payments cannot keep a
+    doubt from being cleared up.
+    """
 
     def __init__(
         self,
@@ -77,20 +91,30 @@ class Wire:
         self.pools = 1
         self._base_url = base_url
         self._client = self._new_client()
-        self._places = asyncio.Semaphore(profile.at_once)
+        self._places = {repair: asyncio.Semaphore(profile.at_once) for repair in (False, True)}
         self._paused_until = 0.0  # loop time
         self._running = set[asyncio.Task[Reply]]()
+        self._retiring = set[asyncio.Task[None]]()
 
     def _new_client(self) -> httpx.AsyncClient:
-        most = self.profile.at_once
+        most = self.profile.connections
         limits = httpx.Limits(max_connections=most, max_keepalive_connections=most, keepalive_expiry=KEEP_ALIVE_SECONDS)
         transport = httpx.AsyncHTTPTransport(limits=limits, retries=0)
-        return httpx.AsyncClient(transport=transport, base_url=self._base_url, trust_env=False, follow_redirects=False)
+        return httpx.AsyncClient(
+            transport=transport, base_url=self._base_url, headers=HEADERS, trust_env=False, follow_redirects=False
+        )
 
     async def call(
-        self, verb: Verb, method: str, path: str, *, headers: Mapping[str, str], content: bytes | None = None
+        self,
+        verb: Verb,
+        method: str,
+        path: str,
+        *,
+        headers: Mapping[str, str],
+        content: bytes | None = None,
+        repair: bool = False,
     ) -> Reply:
-        """Make one call.
+        """Make one call; `verb` chooses its deadlines, `repair` the places of undos and inquiries.
 
         Raises `Unavailable` (nothing was sent, or a listed status promises no effect) or `Unknown` (it may have been
         acted upon). Any other status is returned: what it means is the provider's vocabulary.
@@ -100,19 +124,20 @@ class Wire:
             raise Unavailable(f"{self.profile.name} asked to be left alone", after_seconds=self._paused_until - now)
         if left := self.breaker.left():
             raise Unavailable(f"the breaker of {self.profile.name} is open", after_seconds=left)
+        places = self._places[repair]
         try:
             async with asyncio.timeout(PLACE_SECONDS):
-                await self._places.acquire()
+                await places.acquire()
         except TimeoutError:
             raise Unavailable(f"all places at {self.profile.name} are taken", after_seconds=PLACE_SECONDS) from None
         task = asyncio.create_task(self._guarded(verb, method, path, headers, content))
         self._running.add(task)
-        task.add_done_callback(self._done)
+        task.add_done_callback(lambda done: self._done(done, places))
         return await asyncio.shield(task)  # a cancelled caller leaves; the call goes on to its deadline
 
-    def _done(self, task: asyncio.Task[Reply]) -> None:
+    def _done(self, task: asyncio.Task[Reply], places: asyncio.Semaphore) -> None:
         self._running.discard(task)
-        self._places.release()
+        places.release()
         if not task.cancelled():
             task.exception()  # seen, whether or not the caller has left
 
@@ -139,13 +164,17 @@ class Wire:
             async with asyncio.timeout(deadlines.call):  # the last resort: it cancels inside httpx
                 reply = await self._read(request, deadlines.total)
         except httpx.PoolTimeout:
-            self._replace_pool(deadlines)
+            self._replace_pool()
             raise Unavailable(f"the connection pool to {self.profile.name} had lost places; replaced") from None
         except NOT_SENT as failure:
             if trace.sent:
                 raise Unknown(f"{type(failure).__name__} after sending") from failure
+            if _is_untrusted(failure):
+                raise Untrusted(
+                    f"the certificate of {self.profile.name} is not trusted", after_seconds=REPAIR_SECONDS
+                ) from failure
             raise Unavailable(f"{type(failure).__name__}: {failure}") from failure
-        except (httpx.HTTPError, httpx.InvalidURL, TimeoutError, OSError) as failure:
+        except (httpx.HTTPError, TimeoutError, OSError) as failure:
             raise Unknown(f"{type(failure).__name__}: {failure}") from failure
         return self._judged(reply)
 
@@ -167,26 +196,45 @@ class Wire:
 
     def _judged(self, reply: Reply) -> Reply:
         """Judge what HTTP itself decides."""
-        wait = retry_after(reply.headers.get("retry-after"))
+        if reply.status in UNTRUSTED:
+            raise Untrusted(
+                f"{self.profile.name} refuses our credentials ({reply.status})", after_seconds=REPAIR_SECONDS
+            )
         if reply.status in self.profile.statuses_without_effect:
-            pause = wait or 1.0
+            pause = retry_after(reply.headers.get("retry-after")) or PAUSE_SECONDS
             self._paused_until = max(self._paused_until, asyncio.get_running_loop().time() + pause)
             raise Unavailable(f"{self.profile.name} answered {reply.status}", after_seconds=pause)
         if reply.status >= 500 or 300 <= reply.status < 400:
             raise Unknown(f"{self.profile.name} answered {reply.status}")
         return reply
 
-    def _replace_pool(self, deadlines: Deadlines) -> None:
+    def _replace_pool(self) -> None:
+        """Open a new pool; the old one is closed when the last call that may run on it has reached its deadline."""
         old, self._client = self._client, self._new_client()
         self.pools += 1
-        loop = asyncio.get_running_loop()
-        loop.call_later(deadlines.call, lambda: asyncio.ensure_future(old.aclose()))
+        task = asyncio.create_task(_retire(old, max(self.profile.deadlines_of(verb).call for verb in Verb)))
+        self._retiring.add(task)
+        task.add_done_callback(self._retiring.discard)
 
     async def aclose(self) -> None:
         """Wait for the calls on the wire, each to its deadline, and close."""
-        if self._running:
-            await asyncio.wait(self._running)
+        if ending := self._running | self._retiring:
+            await asyncio.wait(ending)
         await self._client.aclose()
+
+
+async def _retire(client: httpx.AsyncClient, seconds: float) -> None:
+    await asyncio.sleep(seconds)
+    await client.aclose()
+
+
+def _is_untrusted(failure: BaseException | None) -> bool:
+    """Tell whether a certificate was refused anywhere in the chain of causes."""
+    while failure is not None:
+        if isinstance(failure, ssl.SSLCertVerificationError):
+            return True
+        failure = failure.__cause__ or failure.__context__
+    return False
 
 
 def retry_after(value: str | None) -> float | None:

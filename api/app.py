@@ -7,9 +7,10 @@ would run its end after the answer has been sent.
 from typing import Any
 
 from fastapi import FastAPI, Request, Response
+from pydantic.json_schema import models_json_schema
 from starlette.exceptions import HTTPException
 
-from api.answers import Answer
+from api.answers import JSON, Answer
 from api.endpoint import endpoint, new_request_id, respond
 from api.ports import Dependencies
 from api.problems import PROBLEM_JSON, SPECS, TYPE, Code, Problem
@@ -20,6 +21,7 @@ from identity.clients import Scope
 TITLE = "Holdfast"
 VERSION = "1"
 DOCUMENT = "/openapi.json"
+SCHEMAS = "#/components/schemas/"
 
 OPERATIONS: tuple[Operation[Any], ...] = (
     *payments.OPERATIONS,
@@ -40,7 +42,7 @@ class Application(FastAPI):
         if self.openapi_schema is None:
             document = super().openapi()
             components = document.setdefault("components", {})
-            components.setdefault("schemas", {})["Problem"] = _problem_schema()
+            components["schemas"] = {**_schemas(), "Problem": _problem_schema()}
             components["securitySchemes"] = {
                 "bearer": {
                     "type": "http",
@@ -105,15 +107,20 @@ def _register(app: FastAPI, operation: Operation[Any], deps: Dependencies) -> No
 
 
 def _answers(operation: Operation[Any]) -> dict[int | str, dict[str, Any]]:
+    """What the operation answers, by status. Named by reference: FastAPI would make a serializer for each."""
     return {
-        status: {"model": model, "description": _DESCRIPTIONS[status], "headers": _HEADERS}
+        status: {
+            "description": _DESCRIPTIONS[status],
+            "content": {JSON: {"schema": {"$ref": f"{SCHEMAS}{model.__name__}"}}},
+            "headers": _HEADERS,
+        }
         for status, model in operation.answers.items()
     }
 
 
 def _refusals(operation: Operation[Any]) -> dict[int | str, dict[str, Any]]:
     """The problems of an operation, by status: each names its codes."""
-    content = {PROBLEM_JSON: {"schema": {"$ref": "#/components/schemas/Problem"}}}
+    content = {PROBLEM_JSON: {"schema": {"$ref": f"{SCHEMAS}Problem"}}}
     by_status: dict[int, list[Code]] = {}
     for code in operation.codes:
         by_status.setdefault(SPECS[code].status, []).append(code)
@@ -142,6 +149,13 @@ _DESCRIPTIONS = {
     503: "Something is missing",
 }
 _HEADERS = {"Request-Id": {"description": "Name it when you ask us", "schema": {"type": "string"}}}
+
+
+def _schemas() -> dict[str, Any]:
+    models = {model for operation in OPERATIONS for model in operation.answers.values()}
+    by_name = sorted(models, key=lambda model: model.__name__)
+    _, document = models_json_schema([(model, "serialization") for model in by_name], ref_template=SCHEMAS + "{model}")
+    return document["$defs"]
 
 
 def _problem_schema() -> dict[str, Any]:

@@ -73,7 +73,7 @@ class Operation(Generic[Body]):
     path: str
     summary: str
     perform: Perform[Body]
-    answers: Mapping[int, type[BaseModel] | None]
+    answers: Mapping[int, type[BaseModel]]
     auth: Auth
     scope: Scope | None = None
     idempotency: Idempotency = Idempotency.SAFE

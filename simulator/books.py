@@ -117,7 +117,7 @@ class Books:
         self._under: defaultdict[str, list[str]] = defaultdict(list)  # ids of an authorisation's other records
         self._answered: dict[str, _Answered] = {}
         self._barred: set[str] = set()  # references of authorisations that must never be approved any more
-        self._agenda: list[tuple[float, int, Callable[[], None]]] = []
+        self._agenda: list[tuple[float, int, Callable[[], object]]] = []
         self._numbers = itertools.count(1)
         self._tag = secrets.token_hex(4)  # ids of two processes differ, as their callers may outlive one of them
         self._landing_at: float | None = None
@@ -295,7 +295,7 @@ class Books:
         """The simulator's time; while something from the agenda is carried out, the time that it was due."""
         return self._clock() if self._landing_at is None else self._landing_at
 
-    def later(self, seconds: float, action: Callable[[], None]) -> None:
+    def later(self, seconds: float, action: Callable[[], object]) -> None:
         """Carry `action` out that much later by the simulator's clock."""
         heapq.heappush(self._agenda, (self.now() + seconds, next(self._numbers), action))
 

@@ -84,13 +84,14 @@ class Fields:
 
     def has(self, name: str) -> bool:
         """Tell whether the field is there, and not null."""
-        if self._left.get(name, _ABSENT) is None:
-            del self._left[name]
-        return name in self._left
+        return not self.null(name) and name in self._left
 
-    def says_null(self, name: str) -> bool:
-        """Tell whether the field is there and null, where that means something else than its absence."""
-        return self._left.get(name, _ABSENT) is None
+    def null(self, name: str) -> bool:
+        """Take the field if it is there and null, where that means something else than its absence; tell if so."""
+        if self._left.get(name, _ABSENT) is not None:
+            return False
+        del self._left[name]
+        return True
 
     def wrong(self, name: str, why: str, *, instead: T) -> T:
         """Note what is wrong with a field (the first fault stands), and go on with `instead`."""

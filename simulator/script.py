@@ -265,6 +265,6 @@ class Script:
 
 def _times(fields: Fields) -> int | None:
     """How often the rule is used: once if nothing is said, for ever if null is said."""
-    if fields.says_null("times"):
+    if fields.null("times"):
         return None
     return fields.whole("times", least=1, most=COUNT_MAX, default=1)

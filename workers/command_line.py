@@ -9,7 +9,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, NoReturn
 
@@ -18,9 +17,9 @@ from rich.console import Console
 from rich.table import Table
 
 from domain.errors import HoldfastError
-from domain.ids import MerchantId, is_merchant_id
+from domain.ids import MerchantId, OperationId, Prefix, is_merchant_id, is_operation_id
 from domain.money import parse
-from workers import seed
+from workers import dossier, seed
 from workers.embedded import postgres
 from workers.embedded.home import AlreadyRuns, home_of, supervisor_of
 from workers.embedded.processes import ROOT
@@ -31,7 +30,15 @@ from workers.settings import Settings
 
 STOP_SECONDS = 60.0  # five processes in turn, each with its own grace
 console = Console(highlight=False)
-application = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
+
+
+def _exit(code: int) -> None:
+    raise typer.Exit(code)
+
+
+application = typer.Typer(
+    add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, result_callback=_exit
+)
 
 
 @application.command()
@@ -135,7 +142,7 @@ def _become(module: str) -> NoReturn:
 
 @application.command()
 def migrate() -> int:
-    """Apply the migrations that are missing, as HOLDFAST_ADMIN_URL; the role `holdfast` gets the password of its URL."""
+    """Apply the migrations that are missing; the role `holdfast` gets the password of HOLDFAST_DATABASE_URL."""
     settings = _settings()
     if settings.admin_url is None:
         console.print("HOLDFAST_ADMIN_URL is not set: the address of the database as a superuser", style="bold red")
@@ -148,11 +155,12 @@ def migrate() -> int:
 
 
 @application.command()
-def show(payment: Annotated[str, typer.Argument(help="pay_…, rfd_… or po_…")]) -> int:
-    """Show a payment, refund or payout: what the API says, its timeline, its entries in the ledger."""
-    from workers import dossier  # noqa: PLC0415  needs httpx, which the other commands do without
-
-    return 0 if asyncio.run(dossier.show(console, _running_stack(), payment)) else 1
+def show(operation: Annotated[str, typer.Argument(metavar="PAYMENT", help="or a refund, or a payout")]) -> int:
+    """Show a payment: its row, what was done with it, its timeline, its entries in the ledger."""
+    if not any(is_operation_id(operation, prefix) for prefix in Prefix):
+        raise typer.BadParameter(f"{operation} is not the id of an operation")
+    url = _settings().database_url.get_secret_value()
+    return 0 if asyncio.run(dossier.show(console, url, OperationId(operation))) else 1
 
 
 @application.command()
@@ -208,18 +216,11 @@ def _say(line: str) -> None:
 
 def main(arguments: list[str] | None = None) -> NoReturn:
     """Run one command. Exit codes: 0 done, 1 not done, 2 asked wrongly, 130 interrupted."""
-    leave(_code(lambda: application(arguments, standalone_mode=False)))
-
-
-def _code(command: Callable[[], int | None]) -> int:
     try:
-        return command() or 0
-    except KeyboardInterrupt:
-        return 130
+        application(arguments)
     except HoldfastError as failure:
         console.print(str(failure), style="bold red", markup=False)
-        return 1
-    except typer.Exit as end:
-        return end.exit_code
-    except typer.Abort:
-        return 130
+        leave(1)
+    except SystemExit as end:
+        leave(end.code if isinstance(end.code, int) else 1)
+    leave(0)

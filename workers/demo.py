@@ -26,6 +26,7 @@ from workers.embedded.stack import Stack
 POLL_SECONDS = 0.2
 DEADLINE_SECONDS = 60.0  # any story of the demonstration ends within seconds; a minute is a failure
 ARRIVED = ("paid", "failed")
+WIDTH_MIN = 118  # a reference, two amounts and a link fit
 
 Json = dict[str, Any]
 
@@ -91,6 +92,8 @@ class Story:
 async def run(stack: Stack) -> bool:
     """Tell all stories against a running stack; print them, both books and the links; True if all of it is true."""
     console = Console(highlight=False)
+    if console.width < WIDTH_MIN:
+        console = Console(highlight=False, width=WIDTH_MIN)
     session = f"demo-{time.time_ns()}"
     headers = {"Authorization": f"Bearer {stack.token}"}
     async with (

@@ -2,6 +2,7 @@
 
 import ipaddress
 from enum import StrEnum
+from urllib.parse import unquote, urlsplit
 
 from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -27,6 +28,9 @@ class Settings(BaseSettings):
     database_url: SecretStr = Field(
         default=SecretStr("postgresql://holdfast@127.0.0.1:5433/holdfast"),
         description="the database, as role `holdfast`",
+    )
+    admin_url: SecretStr | None = Field(
+        default=None, description="the database, as a superuser; `holdfast migrate` alone needs it"
     )
     database_connections: int = Field(default=20, description="connections per process; more only wait for the disk")
     temporal_target: str = Field(default="127.0.0.1:7233", description="host and port of the Temporal frontend")
@@ -80,6 +84,11 @@ class Settings(BaseSettings):
         default=10,
         description="what a worker that is asked to stop gives the calls on its wire; above a provider's deadline",
     )
+
+    @property
+    def database_password(self) -> str:
+        """The password in the database's address: what `holdfast migrate` gives the role."""
+        return unquote(urlsplit(self.database_url.get_secret_value()).password or "")
 
     @property
     def patience(self) -> Patience:

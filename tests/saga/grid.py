@@ -13,7 +13,6 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
-from typing import Protocol
 
 from temporalio.client import Client, WorkflowUpdateFailedError
 from temporalio.service import RPCError
@@ -26,6 +25,7 @@ from tests.support.engine import (
     Asked,
     Handle,
     Starting,
+    ask,
     begin,
     handle_of,
     refusal,
@@ -37,8 +37,9 @@ from tests.support.engine import (
 from tests.support.world import WORLDS, World
 
 AT_ONCE = 16  # rows in flight: enough to keep two cores busy while each waits for the server
-ROW_SECONDS = 60  # of the wall clock; a row takes less than one
-LOOKS = (0.05, 0.1, 0.2, 0.4)  # pauses of the wall clock between a person's looks, the last one repeated
+ROW_SECONDS = 20  # of the wall clock; a row takes one or two. One that is parked and should not be ends here
+EXISTS_SECONDS = 0.02  # of the wall clock, until a start is seen
+LOOK_SECONDS = 0.2  # of the wall clock, between a person's looks; a parked run waits without end
 
 NONE, ON_THE_WIRE, UNWINDING, FIRST_TASK = "", "on the wire", "unwinding", "first task"
 CANCELS = (NONE, ON_THE_WIRE, UNWINDING)
@@ -58,24 +59,21 @@ SCRIPTS = {
 LATE_HORIZON_SECONDS = PROMISES.patience.authorize + 5  # proof of absence comes when no payer waits any more
 
 
-class Row(Protocol):
-    """One row: its title, and how it is lived through."""
-
-    @property
-    def title(self) -> str: ...
-
-    async def play(self, client: Client, key: str) -> "Played": ...
-
-    def faults(self, played: "Played") -> list[str]: ...
-
-
 @dataclass(frozen=True)
 class Case:
-    """What goes wrong: which activity misbehaves, how, and where a cancellation arrives."""
+    """One row: which activity misbehaves, how, and where a cancellation arrives. Each grid says the rest."""
 
     step: str
     behaviour: str
     cancel: str = NONE
+
+    def life(self, key: str) -> "Life":
+        """Make the run that is to be lived, in a world that misbehaves."""
+        raise NotImplementedError
+
+    def faults(self, played: "Played") -> list[str]:
+        """What this row must show, beside its sums, and does not."""
+        raise NotImplementedError
 
     @property
     def title(self) -> str:
@@ -84,6 +82,11 @@ class Case:
     @property
     def blind(self) -> bool:
         return self.behaviour in BLIND
+
+    @property
+    def parks(self) -> bool:
+        """A person is needed."""
+        raise NotImplementedError
 
     @property
     def script(self) -> dict[str, list[str]]:
@@ -147,7 +150,7 @@ async def live(client: Client, life: Life, case: Case) -> Played:
                 world.during(undo, cancel, cancel)
         case _:
             pass
-    async with _person(handle, world, played, decides=case.blind or case.behaviour == "conflict"):
+    async with _person(handle, world, played, case):
         if case.cancel == FIRST_TASK:
             asked.insert(0, await _cancel_before_the_first_task(client, life.start, handle))
         else:
@@ -163,7 +166,7 @@ async def _cancel_before_the_first_task(client: Client, start: Starting, handle:
     queue = f"alone-{start.id}"
     beginning = asyncio.create_task(begin(client, start, queue=queue))
     while not await _exists(handle):
-        await asyncio.sleep(LOOKS[0])
+        await asyncio.sleep(EXISTS_SECONDS)
     await handle.cancel()
     async with workflows(client, queue):
         await handle.result()
@@ -185,7 +188,7 @@ async def _repeat(handle: Handle, life: Life, asked: list[Asked]) -> list[str]:
         asked.append(await submit(handle, name, operation))
         asked.append(await submit(handle, name, operation, update_id=f"{operation.id}-again"))
         changed = replace(operation, fingerprint="of another command")
-        refused = await refusal(submit(handle, name, changed, update_id=f"{operation.id}-changed"))
+        refused = await refusal(ask(handle, name, changed, update_id=f"{operation.id}-changed"))
         if refused.type != "Conflict":
             complaints.append(f"{name} with another fingerprint: {refused}")
     return complaints
@@ -199,9 +202,12 @@ def _one_receipt_each(receipts: Sequence[Receipt]) -> tuple[list[Receipt], list[
 
 
 @asynccontextmanager
-async def _person(handle: Handle, world: World, played: Played, *, decides: bool) -> AsyncGenerator[None]:
-    """Have somebody look after the run; the run's failure and the person's are the row's."""
-    looking = asyncio.create_task(_look_after(handle, world, played, decides=decides))
+async def _person(handle: Handle, world: World, played: Played, case: Case) -> AsyncGenerator[None]:
+    """Have somebody look after a run that will be parked. The others are left in peace: a query takes a task's turn."""
+    if not case.parks:
+        yield
+        return
+    looking = asyncio.create_task(_look_after(handle, world, played, decides=case.blind or case.behaviour == "conflict"))
     try:
         yield
     finally:
@@ -212,10 +218,8 @@ async def _person(handle: Handle, world: World, played: Played, *, decides: bool
 
 async def _look_after(handle: Handle, world: World, played: Played, *, decides: bool) -> None:
     """Be the person: what the run asks for must be there to act upon; have it retry, or tell what was seen."""
-    looks = 0
     while True:
-        await asyncio.sleep(LOOKS[min(looks, len(LOOKS) - 1)])
-        looks += 1
+        await asyncio.sleep(LOOK_SECONDS)
         attention = await _attention(handle)
         if attention is None:
             continue
@@ -223,11 +227,12 @@ async def _look_after(handle: Handle, world: World, played: Played, *, decides: 
         played.parked.append(attention.reason)
         played.by = "resolved" if decides else "retried"
         seen = Outcome.DONE if world.looked_at(attention.reference) else Outcome.REFUSED
+        approvals = ("ann", "bob")
         with contextlib.suppress(WorkflowUpdateFailedError, RPCError):  # it is parked no more
             if decides:
-                approvals = ("ann", "bob")
-                await resolve(handle, Decision(reference=attention.reference, outcome=seen, evidence="seen in their "
-                                               "books", approvals=approvals))  # fmt: skip
+                await resolve(handle, Decision(
+                    reference=attention.reference, outcome=seen, evidence="seen in their books", approvals=approvals,
+                ))  # fmt: skip
             else:
                 await retry(handle, attention.reference)
 
@@ -263,25 +268,28 @@ def unsound(played: Played) -> list[str]:
     return [*(why for wrong, why in faults if wrong), *played.complaints]
 
 
-async def line_of(client: Client, row: Row, key: str) -> str:
+async def line_of(client: Client, row: Case, key: str) -> str:
     """Live a row and write its line."""
+    life = row.life(key)
     try:
         async with asyncio.timeout(ROW_SECONDS):
-            played = await row.play(client, key)
+            played = await live(client, life, row)
     except Exception as failure:  # noqa: BLE001  a row that fails is a broken line among whole ones
-        return f"{row.title} → BROKEN {failure!r} {failure.__cause__!r}"
+        return f"{row.title} → BROKEN {failure!r} {failure.__cause__!r} | {' '.join(WORLDS[life.start.id].trace)}"
     money = f"{played.world.provider_total} = {played.world.ledger_total}"
     faults = [*unsound(played), *row.faults(played)]
+    if bool(played.parked) != row.parks:
+        faults.append(f"parked: {played.parked}")
     verdict = f"BROKEN {'; '.join(faults)}" if faults else money
     parked = f"parked, {played.by}" if played.parked else ""
     return f"{row.title} → {played.state:11} {verdict:9} {parked:16} | {' '.join(played.world.trace)}"
 
 
-async def lines_of(client: Client, rows: Sequence[Row], salt: str = "") -> list[str]:
+async def lines_of(client: Client, rows: Sequence[Case], salt: str = "") -> list[str]:
     """Live rows at once, and give their lines in order."""
     gate = asyncio.Semaphore(AT_ONCE)
 
-    async def one(row: Row) -> str:
+    async def one(row: Case) -> str:
         async with gate:
             return await line_of(client, row, f"{row.title}{salt}")
 

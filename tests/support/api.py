@@ -39,6 +39,11 @@ CAPTURE_ID = derive(Prefix.CAPTURE, client="dev", mode="test", operation="tests"
 REFUND_ID = derive(Prefix.REFUND, client="dev", mode="test", operation="tests", key="a refund")
 PAYOUT_ID = derive(Prefix.PAYOUT, client="dev", mode="test", operation="tests", key="a payout")
 
+BAKERY = MerchantId("m_bakery")
+AUTHORIZATION = Reference(f"{PAYMENT_ID}.a1")
+EUR_1050 = Money(1_050, "EUR")
+NOTHING = Money(0, "EUR")
+
 PAYMENT = {"amount": 1_050, "currency": "EUR", "merchant": "m_bakery", "instrument": "tok_visa"}
 PAYOUT = {"amount": 500, "currency": "EUR", "merchant": "m_bakery", "destination": "acct_ok"}
 PART = {"amount": 400, "currency": "EUR"}
@@ -61,15 +66,15 @@ class StoredRow:
     state: str
     payment: OperationId | None = None
     client: ClientId = CLIENT.id
-    merchant: MerchantId = MerchantId("m_bakery")
+    merchant: MerchantId = BAKERY
     provider: str = PROVIDER
     provider_id: str = "psp_1"
-    reference: Reference = Reference(f"{PAYMENT_ID}.a1")
+    reference: Reference = AUTHORIZATION
     merchant_reference: str = ""
     automatic: bool = False
     fingerprint: str = "f"
-    money: Money = Money(1_050, "EUR")
-    total: Money = Money(0, "EUR")
+    money: Money = EUR_1050
+    total: Money = NOTHING
     reason: str = ""
     created_at: datetime = NOW
 
@@ -246,7 +251,7 @@ class FakeRuns:
         return self._answer(capture, wait_seconds, "partially_captured", capture.money, capture.money)
 
     async def void(self, payment: OperationId, void: Void, *, wait_seconds: float) -> Heard:
-        return self._answer(void, wait_seconds, "voided", Money(1_050, "EUR"), Money(0, "EUR"))
+        return self._answer(void, wait_seconds, "voided", EUR_1050, NOTHING)
 
     async def view(self, operation: OperationId) -> View | None:
         return self.views.get(operation)
@@ -272,8 +277,8 @@ def receipt(
     state: str,
     outcome: Outcome = Outcome.DONE,
     reason: str = "",
-    moved: Money = Money(0, "EUR"),
-    total: Money = Money(0, "EUR"),
+    moved: Money = NOTHING,
+    total: Money = NOTHING,
     fingerprint: str | None = None,
 ) -> Receipt:
     """What a run answers to a command."""

@@ -55,7 +55,7 @@ async def skipping_server() -> AsyncGenerator[Client]:
     """Start the server; a run's clock jumps whenever nothing but a timer is left of it."""
     extra = ["frontend.WorkflowTimeSkippingEnabled=true", "history.transferProcessorMaxPollRPS=10000",
              "history.timerProcessorMaxPollRPS=10000", "history.visibilityProcessorMaxPollRPS=10000",
-             "history.shardIOConcurrency=8", "matching.numTaskqueueReadPartitions=1",
+             "history.shardIOConcurrency=8", "history.timerProcessorMaxTimeShift=\"1ms\"", "matching.numTaskqueueReadPartitions=1",
              "matching.numTaskqueueWritePartitions=1"]  # fmt: skip
     async with await WorkflowEnvironment.start_time_skipping_v2(
         data_converter=DATA_CONVERTER,
@@ -178,7 +178,7 @@ def _run_of(of: Starting) -> Any:
 
 
 async def submit(handle: Handle, name: str, of: Operation, *, update_id: str = "") -> Asked:
-    """Have an update accepted; its receipt comes later. Raises `WorkflowUpdateFailedError` where it is refused."""
+    """Send an update and wait until it is accepted or refused; its receipt, or the refusal, is its result."""
     return await handle.start_update(  # pyright: ignore[reportUnknownMemberType]
         name, of, id=update_id or of.id, wait_for_stage=WorkflowUpdateStage.ACCEPTED, result_type=Receipt
     )

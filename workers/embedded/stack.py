@@ -29,13 +29,9 @@ class Stack:
 
     @property
     def places(self) -> dict[str, str]:
-        """What a person wants to know of it."""
-        return {
-            "API": self.api,
-            "Temporal UI": self.temporal_ui,
-            "simulator": self.simulator,
-            "Postgres": self.postgres,
-        }
+        """What a person wants to know of it; the secrets stay in the file."""
+        postgres = self.postgres.rpartition("@")[2]
+        return {"API": self.api, "Temporal UI": self.temporal_ui, "simulator": self.simulator, "Postgres": postgres}
 
 
 def forget(home: Path) -> None:

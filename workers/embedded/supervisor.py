@@ -10,11 +10,13 @@ import os
 import secrets
 import signal
 import sys
+import threading
 import time
 import urllib.request
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import NoReturn
 
 import asyncpg
 from temporalio.service import RPCError
@@ -32,7 +34,7 @@ DATABASE = "holdfast"
 FIXED = {"api": 8080, "simulator": 8090, "temporal": 7233, "temporal_ui": 8233, "postgres": 5433}
 ALL = ("postgres", "temporal", "simulator", "worker", "api")
 STOP_ORDER = ("api", "worker", "simulator", "temporal", "postgres")
-READY_SECONDS = 60.0  # a cold disk and one busy core
+READY_SECONDS = 120.0  # measured: 1 s on an idle machine, 25 s on one five times overloaded
 TRIES = 3  # between finding a free port and listening on it another process may take it; not three times in a row
 LOOK_SECONDS = 0.2  # how soon a death is seen
 RESTART_PAUSE_SECONDS = 0.5  # what it leaves behind, a Postgres backend or a bound port, is gone by then
@@ -63,15 +65,14 @@ def running(
     """
     with claimed(home) as lock, _interruptible():
         nursery = Nursery(home / "logs", lock)
+        supervisor = Supervisor(home, nursery, parts, say)
         try:
-            supervisor = Supervisor(home, nursery, parts, say)
             supervisor.start(fixed_ports=fixed_ports)
             yield supervisor
         finally:
             for number in INTERRUPTS:  # what is being stopped is stopped to the end
                 signal.signal(number, signal.SIG_IGN)
-            forget(home)
-            nursery.stop(*STOP_ORDER)
+            supervisor.stop()
             nursery.close()
 
 
@@ -101,6 +102,7 @@ class Supervisor:
         self._parts = parts
         self._say = say
         self._restarts: dict[str, list[float]] = {}
+        self._stopping = threading.Event()  # tests watch from a thread of their own
         self._stack: Stack | None = None
 
     @property
@@ -122,14 +124,13 @@ class Supervisor:
         self._write()
 
     def watch(self) -> None:
-        """Start again what ends, as an orchestrator would in production; returns only by an exception.
+        """Start again what ends, as an orchestrator would in production, until `stop`.
 
         Raises `Fell` when the simulator has ended, whose books are gone with it, or when one ends again and again.
         """
-        while True:
+        while not self._stopping.wait(LOOK_SECONDS):
             for child in [each for each in self._nursery.children if not each.is_alive()]:
                 self._start_again(child)
-            time.sleep(LOOK_SECONDS)
 
     def _start_again(self, child: Child) -> None:
         now = time.monotonic()
@@ -137,10 +138,17 @@ class Supervisor:
         if child.name == "simulator" or len(lately) >= RESTARTS_MAX:
             raise Fell(f"{child.name} has ended; the end of {child.log}:\n{child.last_words()}")
         self._restarts[child.name] = [*lately, now]
-        self._say(f"{child.name} has ended; it is started again")
-        time.sleep(RESTART_PAUSE_SECONDS)
+        if self._stopping.wait(RESTART_PAUSE_SECONDS):
+            return
+        self._say(f"{child.name} had ended; it is started again")
         self._nursery.restart(child)
         self._write()
+
+    def stop(self) -> None:
+        """Stop everything in order; what is still being watched is not started again."""
+        self._stopping.set()
+        forget(self._home)
+        self._nursery.stop(*STOP_ORDER)
 
     def _ports(self, fixed: bool) -> dict[str, int]:
         chosen = dict(zip(FIXED, free_ports(len(FIXED)), strict=True))
@@ -282,7 +290,7 @@ def main(arguments: Sequence[str]) -> int:
     return 0
 
 
-def leave(code: int) -> None:
+def leave(code: int) -> NoReturn:
     """End this process now: one that has used the Temporal client may abort in the interpreter's own ending."""
     with contextlib.suppress(BrokenPipeError):
         sys.stdout.flush()

@@ -1,5 +1,6 @@
 """The simulator's calls: method, path, headers, body. What answers mean is in `vocabulary`."""
 
+from collections.abc import Mapping
 from datetime import timedelta
 from urllib.parse import quote
 
@@ -14,55 +15,69 @@ NAME = "simulator"
 
 
 def profile(*, horizon: timedelta, attention_after: timedelta) -> Profile:
-    """The simulator's profile: short deadlines, since it stands on the same machine."""
+    """The simulator's profile: short deadlines, since it stands on the same machine.
+
+    `horizon` must be longer than a call can last (raises `ValueError`); after `attention_after` a doubt calls a person.
+    """
     return Profile(
         name=NAME,
         operations=frozenset({Verb.AUTHORIZE, Verb.CAPTURE, Verb.VOID, Verb.REFUND, Verb.PAY_OUT}),
-        key=Key(header="X-Request-Key", length=40),
+        key=Key(header="X-Request-Key", length=40, memory=timedelta(hours=24)),
         amounts=Amounts.MAJOR,
         horizon=horizon,
         inquiry_is_complete=True,
-        inquiry_pause=timedelta(seconds=0.5),
+        inquiry_pause=timedelta(seconds=0.5),  # it answers in milliseconds; a payer may be waiting
         attention_after=attention_after,
-        statuses_without_effect=frozenset({429, 503}),
+        statuses_without_effect=frozenset({429, 503}),  # docs/simulator.md: "no effect"
         deadline=Deadlines(connect=0.5, write=1.0, total=2.0),
     )
 
 
 class Simulator:
-    """One account with the simulator."""
+    """One account with the simulator: `adapters.port.PaymentProvider` in its words. Raises as the port says."""
 
     def __init__(self, wire: Wire, secret: str) -> None:
+        """Speak over `wire`; `secret` is the account's bearer token."""
         self._wire = wire
         self._profile = wire.profile
         self._headers = {"Authorization": f"Bearer {secret}", "Accept": "application/json"}
 
     async def authorize(self, effect: Effect, /) -> Answer:
-        return await self._post(Verb.AUTHORIZE, "/v2/authorisations", effect, {"source": {"token": effect.instrument}})
+        fields = {"value": self._value(effect), "source": {"token": effect.instrument}}
+        return await self._post(Verb.AUTHORIZE, "/v2/authorisations", effect, fields)
 
     async def capture(self, effect: Effect, /) -> Answer:
-        return await self._post(Verb.CAPTURE, "/v2/collections", effect, {**_target(effect), "last": effect.final})
+        fields = {"value": self._value(effect), **_target(effect), "last": effect.final}
+        return await self._post(Verb.CAPTURE, "/v2/collections", effect, fields)
 
     async def void(self, effect: Effect, /) -> Answer:
-        return await self._post(Verb.VOID, "/v2/releases", effect, {"authorisationRef": effect.on})
+        # By our reference, never by their id: it must work where the authorization's answer was lost, and it bars an
+        # authorization that is still on its way.
+        return await self._post(Verb.VOID, "/v2/releases", effect, {"authorisationRef": effect.on}, repair=True)
 
     async def refund(self, effect: Effect, /) -> Answer:
-        return await self._post(Verb.REFUND, "/v2/paybacks", effect, _target(effect))
+        fields = {"value": self._value(effect), **_target(effect)}
+        return await self._post(Verb.REFUND, "/v2/paybacks", effect, fields)
 
     async def pay_out(self, effect: Effect, /) -> Answer:
-        return await self._post(Verb.PAY_OUT, "/v2/transfers", effect, {"beneficiary": effect.instrument})
+        fields = {"value": self._value(effect), "beneficiary": effect.instrument}
+        return await self._post(Verb.PAY_OUT, "/v2/transfers", effect, fields)
 
     async def inquire(self, inquiry: Inquiry, /) -> Answer | None:
         path = f"/v2/lookup?merchantRef={quote(inquiry.on, safe='')}"
-        reply = await self._wire.call(inquiry.verb, "GET", path, headers=self._headers)
-        return words.inquired(inquiry.verb, inquiry.on, reply)
+        reply = await self._wire.call(inquiry.verb, "GET", path, headers=self._headers, repair=True)
+        return words.inquired(inquiry, reply)
 
-    async def _post(self, verb: Verb, path: str, effect: Effect, fields: dict[str, object]) -> Answer:
+    async def _post(
+        self, verb: Verb, path: str, effect: Effect, fields: Mapping[str, object], *, repair: bool = False
+    ) -> Answer:
         headers = {**self._headers, "Content-Type": "application/json", self._profile.key.header: effect.reference}
-        content = words.body(
-            {"merchantRef": effect.reference, "value": words.value(self._profile, effect.money), **fields}
-        )
-        return words.answered(effect, await self._wire.call(verb, "POST", path, headers=headers, content=content))
+        content = words.body({"merchantRef": effect.reference, **fields})
+        reply = await self._wire.call(verb, "POST", path, headers=headers, content=content, repair=repair)
+        return words.answered(verb, effect, reply)
+
+    def _value(self, effect: Effect) -> dict[str, object]:
+        return words.value(self._profile, effect.money)
 
 
 def _target(effect: Effect) -> dict[str, object]:

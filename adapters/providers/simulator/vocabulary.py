@@ -1,4 +1,7 @@
-"""The simulator's words and what they mean to us: pure tables. A word or status that is not listed is unknown."""
+"""The simulator's words and what they mean to us: pure tables. A word or status that is not listed is unknown.
+
+Knows their records and faults; what is sent, and whether a call could be made, is for others.
+"""
 
 import json
 from collections.abc import Mapping
@@ -9,89 +12,115 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from adapters.profile import Profile, encode
 from adapters.wire import Reply
-from domain.commands import Effect
-from domain.errors import BadMoney, Conflict, Unavailable, Unknown
-from domain.ids import Verb
+from domain.commands import Effect, Inquiry
+from domain.errors import BadMoney, Conflict, Unknown
+from domain.ids import Reference, Verb
 from domain.money import Money, parse
 from domain.outcomes import Answer, Found, Outcome, Reason
 
-PHASES: Mapping[str, Outcome] = MappingProxyType({
-    "APPROVED": Outcome.DONE,
-    "COLLECTED": Outcome.DONE,
-    "RELEASED": Outcome.DONE,
-    "PAID_BACK": Outcome.DONE,
-    "ACCEPTED": Outcome.DONE,  # a transfer that the rail has taken; its arrival is another question
-    "ARRIVED": Outcome.DONE,
-    "BOUNCED": Outcome.DONE,  # it was accepted before it came back
-    "IN_REVIEW": Outcome.PENDING,
-    "QUEUED": Outcome.PENDING,
-    "DENIED": Outcome.REFUSED,
-    "NOT_RELEASED": Outcome.REFUSED,
+KINDS: Mapping[Verb, str] = MappingProxyType({
+    Verb.AUTHORIZE: "authorisation",
+    Verb.CAPTURE:   "collection",
+    Verb.VOID:      "release",
+    Verb.REFUND:    "payback",
+    Verb.PAY_OUT:   "transfer",
+    Verb.ARRIVE:    "transfer",
 })  # fmt: skip
 
-ARRIVALS: Mapping[str, Outcome] = MappingProxyType({
-    "ACCEPTED": Outcome.PENDING,
-    "ARRIVED": Outcome.DONE,
-    "BOUNCED": Outcome.REFUSED,
+# (kind, phase): what became of what was asked. A transfer's arrival is another question than its acceptance.
+PHASES: Mapping[tuple[str, str], Outcome] = MappingProxyType({
+    ("authorisation", "APPROVED"): Outcome.DONE,
+    ("authorisation", "IN_REVIEW"): Outcome.PENDING,
+    ("authorisation", "DENIED"): Outcome.REFUSED,
+    ("collection", "COLLECTED"): Outcome.DONE,
+    ("collection", "QUEUED"): Outcome.PENDING,
+    ("collection", "DENIED"): Outcome.REFUSED,
+    ("release", "RELEASED"): Outcome.DONE,
+    ("release", "NOT_RELEASED"): Outcome.REFUSED,
+    ("payback", "PAID_BACK"): Outcome.DONE,
+    ("payback", "QUEUED"): Outcome.PENDING,
+    ("payback", "DENIED"): Outcome.REFUSED,
+    ("transfer", "ACCEPTED"): Outcome.DONE,
+    ("transfer", "ARRIVED"): Outcome.DONE,
+    ("transfer", "BOUNCED"): Outcome.DONE,  # it was accepted before it came back
+    ("transfer", "DENIED"): Outcome.REFUSED,
 })  # fmt: skip
 
+ARRIVALS: Mapping[tuple[str, str], Outcome] = MappingProxyType({
+    ("transfer", "ACCEPTED"): Outcome.PENDING,
+    ("transfer", "ARRIVED"): Outcome.DONE,
+    ("transfer", "BOUNCED"): Outcome.REFUSED,
+})  # fmt: skip
+
+# Why they say no, in words that stay the same whoever the provider is.
 REASONS: Mapping[str, str] = MappingProxyType({
     "insufficient_credit": "insufficient_credit",
     "card_reported_lost": "card_lost",
+    "released": "authorization_voided",
+    "authorisation_expired": "authorization_expired",
     "collection_blocked": "capture_blocked",
     "exceeds_open": "exceeds_authorization",
     "exceeds_collected": "exceeds_captured",
+    "unit_differs": "currency_differs",
     "account_closed": "account_closed_at_bank",
     "beneficiary_unknown": "beneficiary_unknown",
 })  # fmt: skip
 DECLINED = "declined"  # a reason that is not listed is still a refusal: its phase says so
 
-FAULTS_REFUSED = frozenset({"NO_SUCH_AUTHORISATION", "MALFORMED"})  # read, judged, and certainly without effect
-FAULT_ABSENT = "NO_SUCH_REFERENCE"
-FAULT_KEY_REUSED = "KEY_REUSED"
-UNAUTHENTICATED = (401, 403)  # nothing was done; the owner of the credentials is paged
+# (status, code): read, judged, and certainly without effect. 409 COLLECTION_UNDER_WAY is not here: it is undecided.
+FAULTS_REFUSED: Mapping[tuple[int, str], str] = MappingProxyType({
+    (400, "MALFORMED"): "rejected_as_malformed",
+    (404, "NO_SUCH_AUTHORISATION"): "authorization_not_found",
+})  # fmt: skip
+FAULT_KEY_REUSED = (409, "KEY_REUSED")
+FAULT_ABSENT = (404, "NO_SUCH_REFERENCE")
+UNREADABLE = "unreadable"
+STATUSES_ANSWERED = (200, 201, 202)
 
 
-class Value(BaseModel):
-    """An amount in their writing."""
+class _Said(BaseModel):
+    """Their JSON: types are exact, what is added to it later is ignored."""
 
     model_config = ConfigDict(extra="ignore", strict=True, frozen=True)
+
+
+class Value(_Said):
+    """An amount in major units, as text."""
+
     amount: str
     unit: str
 
 
-class Denial(BaseModel):
-    model_config = ConfigDict(extra="ignore", strict=True, frozen=True)
+class Denial(_Said):
+    """Why a record was denied, or a transfer has come back."""
+
     reason: str
 
 
-class Record(BaseModel):
+class Record(_Said):
     """What they say of one thing."""
 
-    model_config = ConfigDict(extra="ignore", strict=True, frozen=True)
     kind: str
     id: str
     merchantRef: str
     phase: str
-    value: Value | None = None  # a release has none
+    value: Value | None = None  # what was asked for; a release asks for no amount
     denial: Denial | None = None
-    validUntil: str | None = None
-    collected: Value | None = None
+    validUntil: str | None = None  # of an authorisation
+    collected: Value | None = None  # of a release: all that had been collected by then
+    collections: tuple[str, ...] = ()  # of a release: their ids
 
 
-class Data(BaseModel):
-    model_config = ConfigDict(extra="ignore", strict=True, frozen=True)
+class _Data(_Said):
     data: Record
 
 
-class FaultCode(BaseModel):
-    model_config = ConfigDict(extra="ignore", strict=True, frozen=True)
+class _FaultCode(_Said):
     code: str
 
 
-class Fault(BaseModel):
-    model_config = ConfigDict(extra="ignore", strict=True, frozen=True)
-    fault: FaultCode
+class _Fault(_Said):
+    fault: _FaultCode
 
 
 def body(fields: Mapping[str, object]) -> bytes:
@@ -104,82 +133,107 @@ def value(profile: Profile, money: Money) -> dict[str, object]:
     return {"amount": encode(profile, money), "unit": money.currency}
 
 
-def answered(effect: Effect, reply: Reply) -> Answer:
-    """Say what an answer to an effect means; raises as the port says."""
-    if reply.status in (200, 201, 202):
+def answered(verb: Verb, effect: Effect, reply: Reply) -> Answer:
+    """Say what the answer to an effect means.
+
+    Raises `Unknown` for what is unreadable or not in the tables, `Conflict` where it is about something else.
+    """
+    if reply.status in STATUSES_ANSWERED:
         record = _record(reply)
-        _same(record, effect.reference, effect.money)
-        return meaning(record, PHASES)
-    fault = _fault(reply)
-    if reply.status in UNAUTHENTICATED:
-        raise Unavailable(f"the simulator refuses our credentials ({reply.status} {fault})", after_seconds=30.0)
+        _same(record, verb, effect.reference)
+        if verb is not Verb.VOID:
+            _same_money(record, effect)
+        return meaning(record)
+    fault = (reply.status, _fault(reply))
     if fault == FAULT_KEY_REUSED:
         raise Conflict("the simulator knows this reference with other content")
     if fault in FAULTS_REFUSED:
-        return Answer(outcome=Outcome.REFUSED, reason=fault.lower())
-    raise Unknown(f"an answer that is not in the table: {reply.status} {fault}")
+        return Answer(outcome=Outcome.REFUSED, reason=FAULTS_REFUSED[fault])
+    raise Unknown(f"an answer that is not in the table: {fault}")
 
 
-def inquired(verb: Verb, reference: str, reply: Reply) -> Answer | None:
-    """Say what an answer to a question means."""
+def inquired(inquiry: Inquiry, reply: Reply) -> Answer | None:
+    """Say what the answer to a question means; None: nothing is known there under this reference. Raises as above."""
     if reply.status == 200:
         record = _record(reply)
-        if record.merchantRef != reference:
-            raise Conflict(f"asked about {reference}, told about {record.merchantRef}")
-        return meaning(record, ARRIVALS if verb is Verb.ARRIVE else PHASES)
-    fault = _fault(reply)
-    if reply.status == 404 and fault == FAULT_ABSENT:
+        _same(record, inquiry.verb, inquiry.on)
+        return meaning(record, ARRIVALS if inquiry.verb is Verb.ARRIVE else PHASES)
+    fault = (reply.status, _fault(reply))
+    if fault == FAULT_ABSENT:
         return None
-    if reply.status in UNAUTHENTICATED:
-        raise Unavailable(f"the simulator refuses our credentials ({reply.status} {fault})", after_seconds=30.0)
-    raise Unknown(f"an answer that is not in the table: {reply.status} {fault}")
+    raise Unknown(f"an answer that is not in the table: {fault}")
 
 
-def meaning(record: Record, phases: Mapping[str, Outcome]) -> Answer:
-    """Say what a record means; a phase that is not listed is unknown, and shows that they have it."""
-    outcome = phases.get(record.phase, Outcome.UNKNOWN)
-    if outcome is Outcome.UNKNOWN:
-        return Answer(outcome=outcome, reason=f"unlisted phase {record.phase}", provider_id=record.id)
-    found = None
-    if record.phase == "NOT_RELEASED" and record.collected is not None:
-        found = Found(kind="captured", money=_money(record.collected), provider_id=record.id)
-    reason = REASONS.get(record.denial.reason, DECLINED) if record.denial else ""
+def meaning(record: Record, table: Mapping[tuple[str, str], Outcome] = PHASES) -> Answer:
+    """Say what a record means: the one reading that answers, inquiries and webhooks share (money rule 14).
+
+    A phase that is not listed is unknown, and shows that they have it. Raises `Unknown` for an amount that cannot be.
+    """
+    outcome = table.get((record.kind, record.phase), Outcome.UNKNOWN)
+    found = _found(record)
+    if record.phase == "NOT_RELEASED" and found is None:
+        outcome = Outcome.UNKNOWN  # refused by captures that it does not tell of
+    match outcome:
+        case Outcome.UNKNOWN:
+            reason = f"a {record.kind} that is {record.phase}"
+        case Outcome.REFUSED if found is not None:
+            reason = Reason.ALREADY_CAPTURED
+        case Outcome.REFUSED:
+            reason = REASONS.get(record.denial.reason, DECLINED) if record.denial else DECLINED
+        case _:
+            reason = ""
     return Answer(
         outcome=outcome,
-        reason=Reason.ALREADY_CAPTURED if found else reason,
+        reason=reason,
         provider_id=record.id,
         found=found,
         expires_seconds=_seconds_until(record.validUntil),
     )
 
 
+def _found(record: Record) -> Found | None:
+    """What a release met: told where a rest was given up too, so that a capture that we do not know of is booked."""
+    if record.kind != KINDS[Verb.VOID] or record.collected is None:
+        return None
+    newest = record.collections[-1] if record.collections else record.id
+    return Found(kind="captured", money=_money(record.collected, record.merchantRef), provider_id=newest)
+
+
 def _record(reply: Reply) -> Record:
     try:
-        return Data.model_validate_json(reply.body).data
+        return _Data.model_validate_json(reply.body).data
     except ValidationError as failure:
         raise Unknown(f"an unreadable answer with status {reply.status}") from failure
 
 
 def _fault(reply: Reply) -> str:
     try:
-        return Fault.model_validate_json(reply.body).fault.code
+        return _Fault.model_validate_json(reply.body).fault.code
     except ValidationError:
-        return "unreadable"
+        return UNREADABLE
 
 
-def _same(record: Record, reference: str, money: Money) -> None:
+def _same(record: Record, verb: Verb, reference: Reference) -> None:
     """Compare the answer with what was asked: a changed body has been seen answered with the first result."""
     if record.merchantRef != reference:
-        raise Conflict(f"asked for {reference}, answered about {record.merchantRef}")
-    if record.value is not None and _money(record.value) != money:
-        raise Conflict(f"{reference}: asked for {money}, answered {record.value.amount} {record.value.unit}")
+        raise Conflict(f"asked about {reference}, told about {record.merchantRef}")
+    if record.kind != KINDS[verb]:
+        raise Conflict(f"{reference}: asked about a {KINDS[verb]}, told about a {record.kind}")
 
 
-def _money(said: Value) -> Money:
+def _same_money(record: Record, effect: Effect) -> None:
+    if record.value is None:
+        raise Unknown(f"{effect.reference}: the answer names no amount", provider_id=record.id)
+    if _money(record.value, effect.reference) != effect.money:
+        told = f"{record.value.amount} {record.value.unit}"
+        raise Conflict(f"{effect.reference}: asked for {effect.money}, told about {told}")
+
+
+def _money(said: Value, reference: str) -> Money:
     try:
         return parse(said.amount, said.unit)
     except BadMoney as failure:
-        raise Unknown(f"an amount that cannot be: {failure}") from failure
+        raise Unknown(f"{reference}: an amount that cannot be: {failure}") from failure
 
 
 def _seconds_until(moment: str | None) -> float | None:

@@ -1,4 +1,7 @@
-"""The simulator's webhooks: is one theirs, and what does it say? Whatever is malformed is refused, never an error."""
+"""The simulator's webhooks: is one theirs, and what does it say? Whatever is malformed is refused, never an error.
+
+Keeps nothing: that an event comes twice, late or out of order is the inbox's and the run's to bear (money rule 14).
+"""
 
 import hashlib
 import hmac
@@ -17,7 +20,7 @@ TOLERANCE_SECONDS = 300  # for clocks that differ; a replay within it meets the 
 ARRIVED = frozenset({"ARRIVED", "BOUNCED"})
 
 
-class Event(BaseModel):
+class _Event(BaseModel):
     """The body of a webhook."""
 
     model_config = ConfigDict(extra="ignore", strict=True, frozen=True)
@@ -28,7 +31,7 @@ class Event(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """What a webhook says of one reference."""
+    """What a webhook says of one reference. A transfer's end is told under `{reference}/arrival`."""
 
     event_id: str
     reference: Reference
@@ -51,7 +54,7 @@ def event_id(raw: bytes, headers: Mapping[str, str], secret: str, now: float) ->
     if not hmac.compare_digest(wanted.encode(), given.encode("utf-8", "replace")):
         return None
     try:
-        return Event.model_validate_json(raw).eventId
+        return _Event.model_validate_json(raw).eventId
     except ValidationError:  # theirs, and of a kind that we do not know: kept under its digest
         return hashlib.sha256(raw).hexdigest()
 
@@ -59,7 +62,7 @@ def event_id(raw: bytes, headers: Mapping[str, str], secret: str, now: float) ->
 def told(raw: bytes) -> Told | None:
     """Say what a verified event means; None where it is of a kind that we do not know."""
     try:
-        event = Event.model_validate_json(raw)
+        event = _Event.model_validate_json(raw)
         record = event.data
         arrival = record.kind == "transfer" and record.phase in ARRIVED
         answer = meaning(record, ARRIVALS if arrival else PHASES)
