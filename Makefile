@@ -9,7 +9,7 @@ export UV_PYTHON_DOWNLOADS := never
 export UV_PROJECT_ENVIRONMENT := .venv
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: help setup demo up down test check format bench chaos replay grid openapi clean
+.PHONY: help setup demo up down test check format generate grid bench clean
 .DEFAULT_GOAL := help
 
 help: ## Say what there is
@@ -48,3 +48,17 @@ check: setup ## Format, lint, types, import contracts, spelling
 format: setup ## Write the formatting that `check` asks for
 	@.venv/bin/ruff format .
 	@.venv/bin/ruff check --fix .
+
+generate: setup ## Write what is generated from the code: currencies, tables in the documents
+	@$(RUN) tests.support.currencies
+	@$(RUN) tests.support.docs
+
+grid: setup ## Write the golden texts of the saga grids anew; read the diff line by line
+	@GRID=write $(RUN) pytest -q tests/saga
+
+bench: setup ## Measure, each figure beside its floor (ONLY=saga)
+	@$(RUN) bench $(ONLY)
+
+clean: ## Stop what runs, and remove everything that was made here
+	@test ! -x $(HOLDFAST) || $(HOLDFAST) down
+	rm -rf .holdfast .venv .pytest_cache .ruff_cache .import_linter_cache .hypothesis

@@ -49,6 +49,7 @@ LONGEST_PAUSE_SECONDS = 1.0
 REQUESTED: Final = "requested"  # the memo's name
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
+REFUSALS = frozenset(each.value for each in Refusal)  # a plain text is not `in` an enum before Python 3.12
 H = TypeVar("H")
 Starting = Payment | Refund | Payout
 PaymentRun = WorkflowHandle[PaymentWorkflow, str]
@@ -256,7 +257,7 @@ def _refusal(operation: OperationId, cause: BaseException) -> Silence | Refusal:
     kind = cause.type if isinstance(cause, ApplicationError) else None
     if kind == "AcceptedUpdateCompletedWorkflow":  # the server's word for a run that closed before it answered
         return Silence.CLOSED
-    if kind in Refusal:
+    if kind in REFUSALS:
         return Refusal(kind)
     log.error("engine.update_failed", operation=operation, kind=kind or type(cause).__name__)
     raise EngineUnavailable(operation) from cause

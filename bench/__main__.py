@@ -22,10 +22,10 @@ def main(wanted: list[str]) -> int:
         Console().print(f"there is no bench called {', '.join(sorted(unknown))}; there is: {', '.join(KINDS)}")
         return 2
     home = home_of() / "bench"
-    with running(home, fixed_ports=False) as stack:
+    with running(home, fixed_ports=False) as supervisor:
         settings = read_settings(home)
         os.environ.update(settings)
-        figures, notes = asyncio.run(saga.measure(stack, settings))
+        figures, notes = asyncio.run(saga.measure(supervisor.stack, settings))
     show("Sagas: the product beside its floors, one run", figures, notes)
     Console().print(f"kept in {keep(figures)}")
     return 0

@@ -1,7 +1,7 @@
 """The same steps on DBOS, a durable-execution library that keeps its checkpoints in Postgres: prepare, authorize, note.
 
 The activities are Holdfast's own, over the same ledger, rows and simulator; only the engine differs. No update, no
-search attributes, no timer of seven days, no queue per provider: DBOS is asked for less, which is said beside the figure.
+search attributes, no timer of seven days, no queue per provider: DBOS is asked for less, and the table says so.
 `python -m bench.dbos_saga DATABASE_URL SERIAL CONCURRENT` prints one line of JSON.
 """
 

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import ExitStack
 from datetime import timedelta
 from pathlib import Path
@@ -60,6 +60,7 @@ async def measure(stack: Stack, settings: dict[str, str]) -> tuple[list[Figure],
                 "naive": _floor(client, Naive),
             }
             pids = {"product": stack.pids["worker"], "bare": floor.pid, "naive": floor.pid}
+            await _silence_webhooks(stack)
             for name, send in kinds.items():
                 for number in range(WARM):
                     await send(f"warm-{name}-{number}")
@@ -72,6 +73,12 @@ async def measure(stack: Stack, settings: dict[str, str]) -> tuple[list[Figure],
     return figures, [*_notes(serial, cpu), *notes]
 
 
+async def _silence_webhooks(stack: Stack) -> None:
+    """Have the simulator answer only: an event per effect is the provider's load, and the floors have none."""
+    async with httpx.AsyncClient(base_url=stack.simulator) as simulator:
+        (await simulator.post("/control/settings", json={"webhooks": {"enabled": False}})).raise_for_status()
+
+
 def _product(http: httpx.AsyncClient) -> Send:
     body = {"amount": 1000, "currency": "EUR", "merchant": "m_bakery", "instrument": "tok_visa"}
 
@@ -82,7 +89,7 @@ def _product(http: httpx.AsyncClient) -> Send:
     return send
 
 
-def _floor(client: Client, kind: type[Bare] | type[Naive]) -> Send:
+def _floor(client: Client, kind: Any) -> Send:
     async def send(key: str) -> None:
         ask = Ask(f"{kind.__name__}-{time.time_ns()}-{key}")
         start = WithStartWorkflowOperation(
@@ -188,7 +195,7 @@ def _payment(amount: int) -> dict[str, object]:
     return {"amount": amount, "currency": "EUR", "merchant": "m_bakery", "instrument": "tok_visa"}
 
 
-async def _post(http: httpx.AsyncClient, key: str, path: str, body: dict[str, object]) -> str:
+async def _post(http: httpx.AsyncClient, key: str, path: str, body: Mapping[str, object]) -> str:
     answer = await http.post(path, json=body, headers={"Idempotency-Key": key})
     assert answer.status_code == 201, answer.text
     return str(answer.json()["id"])
@@ -252,11 +259,13 @@ def _notes(serial: dict[str, list[float]], cpu: dict[str, list[float]]) -> list[
     spread = ", ".join(
         f"{name} {p50(laps):.1f} (p90 {sorted(laps)[int(len(laps) * 0.9)]:.1f})" for name, laps in serial.items()
     )
+    rounds = ", ".join(f"{name} {'/'.join(f'{each:.1f}' for each in values)}" for name, values in cpu.items())
     return [
         f"{os.cpu_count()} CPUs, shared by client, API, worker, Temporal (SQLite file, WAL), Postgres and simulator",
         f"serial, ms: {spread}; {SERIAL_ROUNDS} interleaved rounds",
-        f"worker CPU ms per payment, per round: {', '.join(f'{n} ' + '/'.join(f'{v:.1f}' for v in vs) for n, vs in cpu.items())}",
+        f"worker CPU ms per payment, per round: {rounds}",
         "the product's time beyond the floor: HTTP edge and claim (two commits), admission and hold (two commits),"
         " call journal (two commits), one call to the simulator, pydantic's strict reading of each payload",
-        "DBOS is asked for less: no update to answer early, no timer, no search attributes, no second queue",
+        "the simulator sends no webhooks here; DBOS is asked for less: no update to answer early, no timer,"
+        " no search attributes, no second queue, no HTTP edge",
     ]

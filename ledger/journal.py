@@ -143,7 +143,7 @@ class Journal:
             hold.action if hold else HoldAction.NONE,
             hold.amount if hold else 0,
             hold.final if hold else False,
-            hold.expires_at if hold else None,
+            hold.expires_seconds if hold else None,
             hold.debit + 1 if hold else 0,
             hold.credit + 1 if hold else 0,
             0 if entry.bound is None else entry.bound + 1,

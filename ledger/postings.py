@@ -7,11 +7,11 @@ are the posting function's, since only it knows under its locks what the hold ha
 import hashlib
 import json
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from enum import StrEnum
 
 from domain.commands import Booking, Prepare
-from domain.ids import MerchantId, Prefix, Reference, operation_of
+from domain.ids import UNWRITTEN, MerchantId, Prefix, Reference, operation_of
 from domain.money import Money
 from ledger.accounts import BANK, FEE_INCOME, PAYOUTS_IN_TRANSIT, Account, payable, receivable, unsettled
 
@@ -38,13 +38,13 @@ class Line:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HoldChange:
-    """What an entry does to a hold. `debit` and `credit` are indexes into the entry's lines, from 0, of a new hold."""
+    """What an entry does to a hold. `debit` and `credit` index the lines whose accounts a new hold stands between."""
 
     reference: Reference
     action: HoldAction
     amount: int = 0  # minor units to hold, or to use at most
     final: bool = False  # using it, give the rest up
-    expires_at: datetime | None = None
+    expires_seconds: float | None = None  # how long a new hold stands; None: until it is released
     debit: int = 0
     credit: int = 1
 
@@ -82,15 +82,13 @@ class Entry:
             sums[line.amount.currency] = sums.get(line.amount.currency, 0) + line.amount.minor
         assert not any(sums.values()), f"{self.reference} does not balance: {sums}"
         assert len(self.lines) >= 2 or (self.hold is not None and self.hold.action is HoldAction.RELEASE)
+        assert len({line.amount.currency for line in self.lines}) <= 1 or self.hold is None, "a hold has one currency"
         assert self.reference
 
     @property
     def fingerprint(self) -> bytes:
-        """Digest what is asked for; an expiry is when, not what, and may differ when it is asked for again."""
-        content = asdict(self)
-        if content["hold"] is not None:
-            del content["hold"]["expires_at"]
-        return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).digest()
+        """Digest all that is asked for: the same reference with another digest is a conflict."""
+        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True, default=str).encode()).digest()
 
 
 def authorization_hold(prepare: Prepare) -> Entry:
@@ -100,7 +98,7 @@ def authorization_hold(prepare: Prepare) -> Entry:
         "authorization_hold",
         debit=receivable(prepare.provider),
         credit=unsettled(prepare.merchant),
-        expires_at=datetime.now(UTC) + timedelta(seconds=prepare.expires_seconds) if prepare.expires_seconds else None,
+        expires_seconds=prepare.expires_seconds or None,
     )
 
 
@@ -127,7 +125,7 @@ def release(prepare: Prepare) -> Entry:
         reference=prepare.reference,
         kind=f"{RELEASED[Prefix(prepare.operation.split('_', 1)[0])]}_released",
         nature=Nature.FACT,
-        lines=(Line(BANK, Money(0, prepare.money.currency)),),
+        lines=(),  # only the posting function knows, under its locks, what is left and whose it was
         hold=HoldChange(reference=prepare.on, action=HoldAction.RELEASE),
     )
 
@@ -207,7 +205,7 @@ def _gate(
     credit: Account,
     bound: int | None = None,
     refundable: RefundableChange | None = None,
-    expires_at: datetime | None = None,
+    expires_seconds: float | None = None,
 ) -> Entry:
     nothing = Money(0, prepare.money.currency)
     return Entry(
@@ -219,7 +217,7 @@ def _gate(
             reference=prepare.reference,
             action=HoldAction.OPEN,
             amount=prepare.money.minor,
-            expires_at=expires_at,
+            expires_seconds=expires_seconds,
         ),
         refundable=refundable,
         bound=bound,
@@ -234,13 +232,14 @@ def _fact(
     uses_hold: bool = True,
     reverses: Reference | None = None,
 ) -> Entry:
+    """A fact of a booking. It draws on the booking's hold, if it has one and the flow has not used it up before."""
     hold = HoldChange(reference=booking.hold, action=HoldAction.USE, amount=booking.money.minor, final=booking.final)
     return Entry(
         reference=booking.reference,
         kind=kind,
         nature=Nature.FACT,
         lines=lines,
-        hold=hold if uses_hold else None,
+        hold=hold if uses_hold and booking.hold != UNWRITTEN else None,
         refundable=refundable,
         reverses=reverses,
     )

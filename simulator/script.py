@@ -20,6 +20,7 @@ WAIT_SECONDS_MAX = 3_600.0  # on the wire: nobody holds a connection longer
 RETRY_AFTER_SECONDS = 1.0
 PENDING_SECONDS = 1.0
 ANSWERS = range(200, 600)  # below 200 is no answer yet
+NEVER_WITH_EFFECT = frozenset({429, 503})  # Northbank's promise to its callers: these are answered before anything else
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +129,10 @@ def _error(fields: Fields) -> Behaviour:
 
 def _status(fields: Fields) -> Behaviour:
     status = fields.whole("status", least=ANSWERS.start, most=ANSWERS.stop - 1)
-    return Fail(status, fields.text("code", default="SCRIPTED"), None, effect=fields.flag("effect", default=False))
+    effect = fields.flag("effect", default=False)
+    if effect and status in NEVER_WITH_EFFECT:
+        fields.wrong("effect", f"is never had by a call that is answered {status}", instead=None)
+    return Fail(status, fields.text("code", default="SCRIPTED"), None, effect=effect)
 
 
 def _slow(fields: Fields) -> Behaviour:

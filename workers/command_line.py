@@ -20,7 +20,7 @@ from domain.errors import HoldfastError
 from domain.ids import MerchantId, OperationId, Prefix, is_merchant_id, is_operation_id
 from domain.money import parse
 from workers import dossier, seed
-from workers.embedded import postgres
+from workers.embedded import postgres, temporal
 from workers.embedded.home import AlreadyRuns, home_of, supervisor_of
 from workers.embedded.processes import ROOT
 from workers.embedded.stack import Stack, read_settings
@@ -155,6 +155,15 @@ def migrate() -> int:
 
 
 @application.command()
+def register() -> int:
+    """Set the Temporal namespace's retention and register the search attributes; again is harmless."""
+    settings = _settings()
+    asyncio.run(temporal.make_ready(settings.temporal_target, settings.temporal_namespace))
+    _say(f"the namespace {settings.temporal_namespace} is ready")
+    return 0
+
+
+@application.command()
 def show(operation: Annotated[str, typer.Argument(metavar="PAYMENT", help="or a refund, or a payout")]) -> int:
     """Show a payment: its row, what was done with it, its timeline, its entries in the ledger."""
     if not any(is_operation_id(operation, prefix) for prefix in Prefix):
@@ -224,3 +233,7 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     except SystemExit as end:
         leave(end.code if isinstance(end.code, int) else 1)
     leave(0)
+
+
+if __name__ == "__main__":
+    main()

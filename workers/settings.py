@@ -1,16 +1,24 @@
-"""Settings: one table, read from the environment (`HOLDFAST_…`), documented in docs/operations.md."""
+"""Settings: one table, read from the environment (`HOLDFAST_…`) and documented in docs/operations.md.
 
-import ipaddress
+Knows no process: what a setting is good for is the business of whoever reads it.
+"""
+
 from enum import StrEnum
+from typing import Self
 from urllib.parse import unquote, urlsplit
 
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from domain.commands import Patience
 
+KNOWN_TO_ALL = "development"  # the value of each secret until another is set; it protects nothing
+SECRETS = ("simulator_secret", "webhook_secret")
+
 
 class Mode(StrEnum):
+    """Whether money is real."""
+
     DEVELOPMENT = "development"
     LIVE = "live"
 
@@ -18,7 +26,7 @@ class Mode(StrEnum):
 class Settings(BaseSettings):
     """What a process of Holdfast needs to know. Each field's description is its line in the documents."""
 
-    model_config = SettingsConfigDict(env_prefix="HOLDFAST_", frozen=True, extra="ignore")
+    model_config = SettingsConfigDict(env_prefix="HOLDFAST_", frozen=True, extra="ignore", hide_input_in_errors=True)
 
     mode: Mode = Field(
         default=Mode.DEVELOPMENT, description="`development` or `live`; live refuses the development client"
@@ -45,12 +53,12 @@ class Settings(BaseSettings):
     )
 
     simulator_url: str = Field(default="http://127.0.0.1:8090", description="where the provider simulator listens")
-    simulator_secret: SecretStr = Field(default=SecretStr("development"), description="bearer token for the simulator")
+    simulator_secret: SecretStr = Field(default=SecretStr(KNOWN_TO_ALL), description="bearer token for the simulator")
     simulator_horizon_seconds: float = Field(
         default=10, description="late-effect horizon of the simulator: how late an effect may appear after we gave up"
     )
     webhook_secret: SecretStr = Field(
-        default=SecretStr("development"), description="key of the simulator's webhook signatures"
+        default=SecretStr(KNOWN_TO_ALL), description="key of the simulator's webhook signatures"
     )
 
     fee_basis_points: int = Field(
@@ -92,21 +100,20 @@ class Settings(BaseSettings):
 
     @property
     def patience(self) -> Patience:
+        """How long each kind of operation is sent again (money rule 5)."""
         return Patience(
             authorize=self.patience_authorize_seconds,
             automatic_capture=self.patience_automatic_capture_seconds,
             as_asked=self.patience_as_asked_seconds,
         )
 
-    @property
-    def is_loopback(self) -> bool:
-        """Whether the API can be reached from this machine only."""
-        if self.api_host == "localhost":
-            return True
-        try:
-            return ipaddress.ip_address(self.api_host).is_loopback
-        except ValueError:
-            return False
+    @model_validator(mode="after")
+    def _live_secrets_are_not_those_of_development(self) -> Self:
+        if self.mode is Mode.LIVE:
+            known = [name for name in SECRETS if getattr(self, name).get_secret_value() == KNOWN_TO_ALL]
+            if known:
+                raise ValueError(f"live mode needs secrets of its own: {', '.join(known)}")
+        return self
 
 
 def environment_of(values: dict[str, object]) -> dict[str, str]:

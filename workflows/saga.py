@@ -297,8 +297,10 @@ class Saga:
             if (late or contradiction) and not decided(found):
                 found = await run.park(reference, f"undecided: {found.outcome if found else 'nothing found'}")
             if not decided(found):
-                self._doubt(reference, pause)
-                await run.wait_for_fact(reference, pause)
+                left = horizon - (workflow.time() - gave_up)
+                wait = min(pause, left) if left > 0 else pause  # at the horizon itself "none" begins to be proof
+                self._doubt(reference, wait)
+                await run.wait_for_fact(reference, wait)
                 pause = min(pause * 2, LONGEST_INQUIRY_PAUSE)
         run.doubt = None
         run.show()

@@ -76,8 +76,13 @@ CREATE TABLE ledger.entry (
     nature       text        NOT NULL CHECK (nature IN ('gate', 'fact')),
     hold         text        COLLATE "C",
     reverses     text        COLLATE "C",
+    payment      text        COLLATE "C",  -- whose refundable row it changed, and by what
+    captured     bigint      NOT NULL DEFAULT 0,
+    refunded     bigint      NOT NULL DEFAULT 0,
+    disputed     bigint      NOT NULL DEFAULT 0,
     actor        text        NOT NULL,
     xid          xid8        NOT NULL DEFAULT pg_current_xact_id(),
+    CHECK (payment IS NOT NULL OR (captured, refunded, disputed) = (0, 0, 0)),
     PRIMARY KEY (entry_id, posted_at)
 ) PARTITION BY RANGE (posted_at);
 CREATE INDEX entry_operation ON ledger.entry (operation);

@@ -167,7 +167,7 @@ async def test_cancel_in_the_ui_voids_what_is_not_captured(live: Live) -> None:
 async def test_while_a_capture_is_in_doubt_nothing_else_is_taken_and_the_page_says_why(live: Live) -> None:
     payment = await live.pay(6_000)
     await live.script("collect", {"do": "lost_after"})
-    await live.script("lookup", {"do": "unavailable"}, times=6)
+    await live.script("lookup", {"do": "unavailable"}, times=3)
     path, body = f"/v1/payments/{payment['id']}/captures", {"amount": 1_000, "currency": "EUR"}
     first = await live.ask(path, body, wait=0)
     assert first.status_code == 202

@@ -99,6 +99,15 @@ async def test_an_event_is_sent_again_until_it_is_taken(simulator: RunningSimula
     assert (event["state"], event["tries"], event["lastStatus"]) == ("delivered", 2, 204)
 
 
+async def test_what_is_due_happens_and_is_told_though_nobody_asks(
+    simulator: RunningSimulator, receiver: Receiver
+) -> None:
+    await simulator.script("authorise", "pending", seconds=0.1)
+    await _authorise(simulator, "pay_1.a1")
+    await _until(lambda: len(receiver.got) == 2)
+    assert receiver.types() == ["authorisation.in_review", "authorisation.approved"]
+
+
 async def test_events_are_held_while_webhooks_are_off_and_sent_in_the_order_of_a_tester(
     simulator: RunningSimulator, receiver: Receiver
 ) -> None:

@@ -1,6 +1,6 @@
 """The API over ports that live in memory: runs whose effects are counted, rows that can be put there, a clock."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -224,17 +224,17 @@ class FakeWebhooks:
 
 
 Command = Payment | Refund | Payout | Capture | Void
+Scripted = Heard | Exception | Callable[[Command], Heard]
 
 
 @dataclass
 class FakeRuns:
     """Runs that do what they are asked once per id, and count it.
 
-    `heard` replaces the next answer: what a run says, or an error. The effect happens first where `effect_first`.
+    `heard` replaces the next answers: what a run says, how it makes it of the command, or an error after the effect.
     """
 
-    heard: list[Heard | Exception] = field(default_factory=list[Heard | Exception])
-    effect_first: bool = True
+    heard: list[Scripted] = field(default_factory=list["Scripted"])
     views: dict[str, View] = field(default_factory=dict[str, View])
     known: dict[str, Requested] = field(default_factory=dict[str, Requested])
     effects: dict[str, Command] = field(default_factory=dict[str, Command])
@@ -262,13 +262,11 @@ class FakeRuns:
     def _answer(self, command: Command, wait: float, state: str, moved: Money, total: Money) -> Heard:
         self.asked.append(command)
         self.waits.append(wait)
-        scripted = self.heard.pop(0) if self.heard else None
-        if scripted is None or self.effect_first:
-            self.effects.setdefault(command.id, command)
+        first = self.effects.setdefault(command.id, command)
+        scripted = self.heard.pop(0) if self.heard else receipt(first, state=state, moved=moved, total=total)
         if isinstance(scripted, Exception):
             raise scripted
-        first = self.effects.get(command.id, command)
-        return scripted or receipt(first, state=state, moved=moved, total=total)
+        return scripted(command) if callable(scripted) else scripted
 
 
 def receipt(
@@ -332,6 +330,12 @@ class Edge:
                 probes=self.probes,
             )
         )
+
+    @property
+    def clock(self) -> FakeClaims:
+        """The claims of memory, whose clock a test moves."""
+        assert isinstance(self.claims, FakeClaims)
+        return self.claims
 
     def http(self) -> httpx.AsyncClient:
         """A client with the development token."""

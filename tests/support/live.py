@@ -128,25 +128,27 @@ class Live:
 
     async def is_sound(self) -> None:
         """Assert that both books agree about everything made here, and that the ledger agrees with itself."""
-        journal = Journal(self.pool)
-        broken = await journal.verify()
+        broken = await Journal(self.pool).verify()
         assert broken is None, broken
         books = await self.books()
         assert books["doubles"] == []
-        ours: dict[str, tuple[str, int, str]] = {}
-        rows = await self.pool.fetch("SELECT DISTINCT operation FROM ledger.entry")
-        for row in rows:
+        theirs = {
+            (each["reference"], each["kind"], each["amountMinor"], each["currency"])
+            for each in books["effects"]
+            if each["kind"] in BOOKED.values()
+        }
+        ours = await self._booked()
+        assert not ours ^ theirs, {"only in the ledger": ours - theirs, "only at the provider": theirs - ours}
+        await self._nothing_hangs(books)
+
+    async def _booked(self) -> set[tuple[str, str, int, str]]:
+        journal, booked = Journal(self.pool), set[tuple[str, str, int, str]]()
+        for row in await self.pool.fetch("SELECT DISTINCT operation FROM ledger.entry"):
             for entry in await journal.entries_of(row["operation"]):
                 if entry.kind in BOOKED:
-                    said = (BOOKED[entry.kind], entry.money.minor, entry.money.currency)
-                    ours[entry.reference.removesuffix("/post")] = said
-        theirs = {
-            effect["reference"]: (effect["kind"], effect["amountMinor"], effect["currency"])
-            for effect in books["effects"]
-            if effect["kind"] in BOOKED.values()
-        }
-        assert ours == theirs
-        await self._nothing_hangs(books)
+                    effect = entry.reference.removesuffix("/post")
+                    booked.add((effect, BOOKED[entry.kind], entry.money.minor, entry.money.currency))
+        return booked
 
     async def _nothing_hangs(self, books: Json) -> None:
         """Assert that what has ended holds nothing, neither in the ledger nor at the provider."""

@@ -18,19 +18,11 @@ from tests.support.api import (
     PAYMENT,
     PAYMENT_ID,
     SAMPLES,
-    Edge,
-    FakeClaims,
     StoredRow,
     edge,
     key,
     receipt,
 )
-
-
-def clock(made: Edge) -> FakeClaims:
-    """The claims, whose clock a test moves."""
-    assert isinstance(made.claims, FakeClaims)
-    return made.claims
 
 
 @pytest.mark.parametrize("operation", SAMPLES)
@@ -108,7 +100,7 @@ async def test_a_claim_whose_owner_died_is_taken_over_and_meets_the_same_run(ope
     async with made.http() as client:
         died = await client.post(path, json=content, headers=key("k"))
         early = await client.post(path, json=content, headers=key("k"))
-        clock(made).now += idempotency.LEASE_SECONDS + 1
+        made.clock.now += idempotency.LEASE_SECONDS + 1
         taken_over = await client.post(path, json=content, headers=key("k"))
     assert (died.status_code, died.json()["code"]) == (503, Code.ENGINE_UNAVAILABLE)
     assert died.headers["retry-after"]
@@ -131,7 +123,7 @@ async def test_an_answer_that_comes_after_a_takeover_gives_way_to_the_stored_one
     async with made.http() as client:
         first = asyncio.create_task(client.post("/v1/payments", json=PAYMENT, headers=key("k")))
         await asyncio.sleep(0.05)
-        clock(made).now += idempotency.LEASE_SECONDS + 1
+        made.clock.now += idempotency.LEASE_SECONDS + 1
         second = await client.post("/v1/payments", json=PAYMENT, headers=key("k"))
         gate.set()
     late = await first
@@ -142,11 +134,11 @@ async def test_an_answer_that_comes_after_a_takeover_gives_way_to_the_stored_one
 
 async def test_what_is_true_is_said_even_where_it_cannot_be_stored() -> None:
     made = edge()
-    clock(made).broken_at_finish = True
+    made.clock.broken_at_finish = True
     async with made.http() as client:
         first = await client.post("/v1/payments", json=PAYMENT, headers=key("k"))
-        clock(made).broken_at_finish = False
-        clock(made).now += idempotency.LEASE_SECONDS + 1
+        made.clock.broken_at_finish = False
+        made.clock.now += idempotency.LEASE_SECONDS + 1
         again = await client.post("/v1/payments", json=PAYMENT, headers=key("k"))
     assert first.status_code == again.status_code == 201
     assert first.content == again.content
@@ -195,7 +187,7 @@ async def test_a_failure_of_ours_is_never_stored_and_keeps_the_claim(failure: Ex
     async with made.http() as client:
         failed = await client.post("/v1/payments", json=PAYMENT, headers=key("k"))
         early = await client.post("/v1/payments", json=PAYMENT, headers=key("k"))
-        clock(made).now += idempotency.LEASE_SECONDS + 1
+        made.clock.now += idempotency.LEASE_SECONDS + 1
         later = await client.post("/v1/payments", json=PAYMENT, headers=key("k"))
     assert failed.status_code >= 500
     assert failed.json()["retryable"] is True
@@ -223,9 +215,9 @@ async def test_where_claims_are_lost_the_receipt_still_tells_a_reused_key() -> N
     made = edge()
     async with made.http() as client:
         await client.post("/v1/payments", json=PAYMENT, headers=key("k"))
-        clock(made).entries.clear()
+        made.clock.entries.clear()
         other = await client.post("/v1/payments", json={**PAYMENT, "amount": 7}, headers=key("k"))
-        clock(made).entries.clear()
+        made.clock.entries.clear()
         same = await client.post("/v1/payments", json=PAYMENT, headers=key("k"))
     assert (other.status_code, other.json()["code"]) == (422, Code.IDEMPOTENCY_KEY_REUSED)
     assert same.status_code == 201
@@ -238,7 +230,7 @@ async def test_where_claims_are_lost_a_captures_row_tells_a_reused_key() -> None
     async with made.http() as client:
         captured = (await client.post(path, json=content, headers=key("k"))).json()["id"]
         made.reads.put(StoredRow(id=captured, state="succeeded", payment=PAYMENT_ID, fingerprint="another"))
-        clock(made).entries.clear()
+        made.clock.entries.clear()
         refused = await client.post(path, json=content, headers=key("k"))
     assert refused.json()["code"] == Code.IDEMPOTENCY_KEY_REUSED
     assert len(made.runs.asked) == 1
@@ -250,7 +242,7 @@ async def test_a_start_is_wanted_until_long_after_the_lease() -> None:
         await client.post("/v1/payments", json=PAYMENT, headers=key("k"))
     [command] = made.runs.asked
     assert isinstance(command, Payment)
-    lease_until = clock(made).now + idempotency.LEASE_SECONDS
+    lease_until = made.clock.now + idempotency.LEASE_SECONDS
     assert command.admit_until == lease_until + idempotency.ADMIT_SECONDS
 
 

@@ -295,6 +295,14 @@ def test_a_second_send_that_is_denied_is_no_double_and_does_not_hide_the_effect(
     assert bank.phase("cap_1.c1") is Phase.COLLECTED
 
 
+def test_a_second_release_moves_nothing_and_is_no_double(bank: Bank) -> None:
+    bank.books.deduplicate = False
+    bank.authorise()
+    bank.release()
+    bank.release()
+    assert bank.books.doubles() == []
+
+
 def test_a_release_by_reference_closes_each_of_two_authorisations_under_it(bank: Bank) -> None:
     bank.books.deduplicate = False
     bank.authorise()

@@ -79,6 +79,7 @@ def test_a_rule_for_all_operations_passes_over_those_that_cannot_do_it(script: S
         {"operation": "collect", "behaviour": {"do": "slow"}},
         {"operation": "collect", "behaviour": {"do": "slow", "seconds": -1}},
         {"operation": "collect", "behaviour": {"do": "status", "status": 100}},
+        {"operation": "collect", "behaviour": {"do": "status", "status": 503, "effect": True}},
         {"operation": "collect", "behaviour": {"do": "error", "effects": True}},
         {"operation": "collect", "behavior": {"do": "error"}},
         {"operation": "collect", "nth": 0, "behaviour": {"do": "error"}},

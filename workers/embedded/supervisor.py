@@ -4,6 +4,7 @@
 supervisor, its processes do not outlive it (`guardian.py`).
 """
 
+import argparse
 import asyncio
 import contextlib
 import os
@@ -270,15 +271,19 @@ async def _is_polled(target: str) -> None:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Supervise the stack of HOME, on the ports of `make up`, and tell on standard output how the start goes."""
-    home, *parts = arguments
+    """Supervise the stack of HOME, and tell on standard output how the start goes; return the exit code."""
+    parser = argparse.ArgumentParser(prog="workers.embedded.supervisor", description=main.__doc__)
+    parser.add_argument("home", type=Path)
+    parser.add_argument("--free-ports", action="store_true", help="instead of those of `make up`")
+    parser.add_argument("--part", choices=ALL, action="append", help="run this part only; may be given again")
+    chosen = parser.parse_args(arguments)
 
     def say(line: str) -> None:
         sys.stdout.write(f"{line}\n")
         sys.stdout.flush()  # who no longer listens has given up: then this raises, and all is stopped
 
     try:
-        with running(Path(home), fixed_ports=True, say=say, parts=parts or ALL) as supervisor:
+        with running(chosen.home, fixed_ports=not chosen.free_ports, say=say, parts=chosen.part or ALL) as supervisor:
             say(READY)
             os.dup2(2, 1)  # from now on into the log: who started us has gone
             supervisor.watch()

@@ -51,45 +51,46 @@ def command(*, port: int, ui_port: int | None, database: Path | None) -> list[st
     return words + [word for name, kind in REGISTERED.items() for word in ("--search-attribute", f"{name}={kind}")]
 
 
-async def connect(target: str) -> Client:
+async def connect(target: str, namespace: str = NAMESPACE) -> Client:
     """Wait until the server answers, and connect as every process of Holdfast does."""
     async with asyncio.timeout(READY_SECONDS):
         while True:
             try:
-                return await Client.connect(target, namespace=NAMESPACE, data_converter=DATA_CONVERTER)
+                return await Client.connect(target, namespace=namespace, data_converter=DATA_CONVERTER)
             except (RuntimeError, RPCError):
                 await asyncio.sleep(0.1)
 
 
-async def make_ready(target: str) -> None:
-    """Wait for the namespace, set its retention, and see that the search attributes are there."""
-    client = await connect(target)
+async def make_ready(target: str, namespace: str = NAMESPACE) -> None:
+    """Wait for the namespace, set its retention, and register what is missing of the search attributes."""
+    client = await connect(target, namespace)
     async with asyncio.timeout(READY_SECONDS):
         while not await _namespace_stands(client):  # noqa: ASYNC110  the server tells nobody
             await asyncio.sleep(0.1)
     await client.workflow_service.update_namespace(
         UpdateNamespaceRequest(
-            namespace=NAMESPACE,
+            namespace=namespace,
             config=NamespaceConfig(workflow_execution_retention_ttl=Duration(seconds=int(RETENTION.total_seconds()))),
         )
     )
-    await register_attributes(client)
+    await _register_attributes(client)
 
 
-async def register_attributes(client: Client) -> None:
-    """Register what is missing of the search attributes, as a server that is not the development one needs."""
-    listed = await client.operator_service.list_search_attributes(ListSearchAttributesRequest(namespace=NAMESPACE))
+async def _register_attributes(client: Client) -> None:
+    listed = await client.operator_service.list_search_attributes(
+        ListSearchAttributesRequest(namespace=client.namespace)
+    )
     missing = {name: kind for name, kind in REGISTERED.items() if name not in listed.custom_attributes}
     if missing:
         kinds = {name: IndexedValueType.Value(f"INDEXED_VALUE_TYPE_{kind.upper()}") for name, kind in missing.items()}
         await client.operator_service.add_search_attributes(
-            AddSearchAttributesRequest(namespace=NAMESPACE, search_attributes=kinds)
+            AddSearchAttributesRequest(namespace=client.namespace, search_attributes=kinds)
         )
 
 
 async def _namespace_stands(client: Client) -> bool:
     try:
-        await client.workflow_service.describe_namespace(DescribeNamespaceRequest(namespace=NAMESPACE))
+        await client.workflow_service.describe_namespace(DescribeNamespaceRequest(namespace=client.namespace))
     except RPCError as failure:
         if failure.status in (RPCStatusCode.NOT_FOUND, RPCStatusCode.UNAVAILABLE):
             return False
@@ -101,7 +102,7 @@ async def has_pollers(client: Client) -> bool:
     """Tell whether a worker asks for workflow tasks of payments."""
     described = await client.workflow_service.describe_task_queue(
         DescribeTaskQueueRequest(
-            namespace=NAMESPACE,
+            namespace=client.namespace,
             task_queue=TaskQueue(name=PAYMENTS),
             task_queue_type=TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW,
         )

@@ -49,6 +49,22 @@ LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
      WHERE s.remaining <> summed.left_over
      ORDER BY s.reference LIMIT 1)
     UNION ALL
+    (SELECT 'an entry or a rejection has not exactly one event', k.reference, k.entry_id::text
+     FROM ledger.entry_key k
+     LEFT JOIN ledger.event e ON e.entry_id = k.entry_id AND e.action IN ('ledger.posted', 'ledger.refused')
+     GROUP BY k.reference, k.entry_id HAVING count(e.id) <> 1
+     ORDER BY k.reference LIMIT 1)
+    UNION ALL
+    (SELECT 'what became of a payment is not what its entries say', r.payment, r.currency
+     FROM ledger.refundable r
+     LEFT JOIN (
+         SELECT payment, sum(captured) AS captured, sum(refunded) AS refunded, sum(disputed) AS disputed
+         FROM ledger.entry GROUP BY payment
+     ) AS summed USING (payment)
+     WHERE (r.captured, r.refunded, r.disputed)
+        IS DISTINCT FROM (summed.captured, summed.refunded, summed.disputed)
+     ORDER BY r.payment LIMIT 1)
+    UNION ALL
     (SELECT 'what a payment has reserved is not what its holds have left', r.payment, r.reserved::text
      FROM ledger.refundable r
      WHERE r.reserved <> (SELECT coalesce(sum(s.remaining), 0) FROM ledger.hold h
