@@ -262,13 +262,22 @@ async def _books(console: Console, stack: Stack, simulator: httpx.AsyncClient, s
         booked = ours.get(reference)
         style = "" if money == booked else "bold red"
         table.add_row(reference, kind, str(money or "–"), str(booked or "–"), style=style)
+    table.add_section()
+    for currency in sorted({money.currency for money in ours.values()}):
+        said = (
+            sum(each.minor for each in part if each.currency == currency) for part in (_amounts(theirs), ours.values())
+        )
+        table.add_row("sum", currency, *(str(Money(minor, currency)) for minor in said), style="bold")
     console.print(table)
     equal = {reference: money for reference, (_, money) in theirs.items()} == ours
     doubles = books["doubles"]
-    console.print(
-        f"effects that happened twice: {len(doubles)}; the books are {'equal' if equal else '[red]NOT equal[/]'}\n"
-    )
+    verdict = "equal" if equal else "[red]NOT equal[/]"
+    console.print(f"effects that happened twice: {len(doubles)}; the books are {verdict}\n")
     return balanced and equal and bool(ours) and not doubles
+
+
+def _amounts(theirs: Mapping[Reference, tuple[str, Money]]) -> list[Money]:
+    return [money for _, money in theirs.values()]
 
 
 KINDS = ("collection", "payback", "transfer")  # what moves money; an authorisation only promises it
@@ -304,9 +313,9 @@ async def _ours(journal: Journal, operations: list[str]) -> dict[Reference, Mone
 
 
 def _links(console: Console, stack: Stack, stories: list[Story]) -> None:
-    table = Table(title="Look at the runs in the Temporal UI", title_style="bold", show_header=False, box=None)
+    console.print(Text("Look at the runs in the Temporal UI", style="bold"))
     for story in stories:
         link = f"{stack.temporal_ui}/namespaces/default/workflows/{quote(story.run, safe='')}"
-        table.add_row(story.title, Text(link, style="cyan underline", overflow="fold"))
-    console.print(table)
+        console.print(f"  {story.title}")
+        console.print(Text(f"    {link}", style="cyan underline"), soft_wrap=True)
     console.print()

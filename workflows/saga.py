@@ -194,7 +194,8 @@ class Saga:
     async def unwind(self, *, give_way: bool = False) -> Answer:
         """Undo newest first, the provider's effect before the hold.
 
-        Where an undo is refused a person decides: retry it, or resolve it as done. Giving way, it stands instead.
+        Where an undo is refused a person decides: retry it, or resolve it as done. Giving way, what the provider will
+        not undo stands instead; our own books have no such choice once the provider's effect is gone.
         """
         while self._may_have_happened:
             row = self._may_have_happened[-1]
@@ -207,7 +208,7 @@ class Saga:
                 answer = DONE
             if answer.outcome is not Outcome.DONE:
                 row.attempt += 1  # a refusal is final for its reference
-                if give_way:
+                if give_way and isinstance(row.step.policy, Send):
                     return answer
                 answer = await self._run.park(reference, f"the undo was {answer.outcome}: {answer.reason}")
             if answer is not None and answer.outcome is Outcome.DONE:

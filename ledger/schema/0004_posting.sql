@@ -59,6 +59,9 @@ BEGIN
         IF held.currency <> p_currencies[1] THEN
             RAISE EXCEPTION '%: the hold % is in %, not in %', p_reference, p_hold, held.currency, p_currencies[1];
         END IF;
+        IF held.payment <> p_payment THEN
+            RAISE EXCEPTION '%: the hold % is of the payment %, not of %', p_reference, p_hold, held.payment, p_payment;
+        END IF;
         pending := -coalesce(state.remaining, 0);
         IF p_hold_action = 'use' AND NOT p_hold_final THEN
             pending := greatest(pending, -p_hold_amount);

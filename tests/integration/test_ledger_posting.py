@@ -13,8 +13,7 @@ from domain.money import Money
 from ledger.accounts import DISPUTED_FUNDS, payable, receivable, unsettled
 from ledger.journal import Journal, Posted, Status
 from ledger.postings import Entry, Line, Nature, RefundableChange
-from tests.support import ledger_flows as flows
-from tests.support.ledger_flows import MERCHANT, PROVIDER, operation
+from tests.support.ledger_flows import MERCHANT, PROVIDER, Flows, flows, operation
 
 EUR = "EUR"
 PAYABLE, UNSETTLED, RECEIVABLE = payable(MERCHANT).code, unsettled(MERCHANT).code, receivable(PROVIDER).code
@@ -58,7 +57,7 @@ async def test_a_payment_is_held_captured_in_parts_and_its_rest_released(journal
     await post(journal, flows.capture(operation(Prefix.CAPTURE, "a"), payment(), euro(40), fee=euro(1)))
     assert await layers(journal, RECEIVABLE) == (40, 60, 0)
     assert await layers(journal, UNSETTLED) == (-39, 0, 60)
-    await post(journal, flows.release(payment(), euro(100)))
+    await post(journal, flows.release(payment()))
     assert await layers(journal, RECEIVABLE) == (40, 0, 0)
     assert await journal.verify() is None
 
@@ -143,7 +142,7 @@ async def test_a_refund_needs_no_balance_of_the_merchant(journal: Journal) -> No
 async def test_a_released_refund_can_be_asked_for_again(journal: Journal) -> None:
     whole = await captured(journal, "one", 100)
     first, second = operation(Prefix.REFUND, "first"), operation(Prefix.REFUND, "second")
-    await post(journal, flows.refund_reserve(first, whole, euro(100)), flows.release(first, euro(100)))
+    await post(journal, flows.refund_reserve(first, whole, euro(100)), flows.release(first))
     assert await post(journal, flows.refund_reserve(second, whole, euro(100))) == [Status.POSTED]
 
 
@@ -163,7 +162,7 @@ async def test_a_refund_in_another_currency_than_the_capture_is_refused(journal:
 
 
 async def test_a_capture_is_booked_in_full_after_its_hold_has_expired_and_been_released(journal: Journal) -> None:
-    await post(journal, flows.hold(payment(), euro(100), expires_seconds=0.001), flows.release(payment(), euro(100)))
+    await post(journal, flows.hold(payment(), euro(100), expires_seconds=0.001), flows.release(payment()))
     answer = await journal.post(flows.capture(operation(Prefix.CAPTURE, "late"), payment(), euro(100)))
     assert (answer.status, answer.hold_left) == (Status.POSTED, 0)
     assert await layers(journal, RECEIVABLE) == (100, 0, 0)
@@ -207,16 +206,16 @@ async def test_a_chargeback_is_booked_after_the_balance_was_paid_out(journal: Jo
 async def test_a_release_is_done_where_nothing_was_held_and_the_hold_that_comes_late_is_refused(
     journal: Journal,
 ) -> None:
-    release = flows.release(payment(), euro(100))
+    release = flows.release(payment())
     assert await post(journal, release, release) == [Status.POSTED, Status.REPLAYED]
     assert await post(journal, flows.hold(payment(), euro(100))) == [Status.HOLD_NOT_OPEN]
-    assert await journal.trial_balance() == [] or await layers(journal, RECEIVABLE) == (0, 0, 0)
+    assert await layers(journal, RECEIVABLE) == (0, 0, 0)
     assert await journal.verify() is None
 
 
 async def test_a_hold_and_its_release_at_once_leave_nothing_held(journal: Journal) -> None:
     each = [payment(str(number)) for number in range(20)]
-    entries = [entry for one in each for entry in (flows.hold(one, euro(10)), flows.release(one, euro(10)))]
+    entries = [entry for one in each for entry in (flows.hold(one, euro(10)), flows.release(one))]
     random.Random(7).shuffle(entries)
     await asyncio.gather(*(journal.post(entry) for entry in entries))
     assert await layers(journal, RECEIVABLE) == (0, 0, 0)
@@ -299,26 +298,30 @@ async def test_currencies_with_other_exponents_stand_apart(journal: Journal) -> 
 
 async def test_a_fact_that_draws_on_a_hold_of_another_currency_is_a_bug_and_raises(journal: Journal) -> None:
     await post(journal, flows.hold(payment(), euro(100)))
-    with pytest.raises(asyncpg.RaiseError, match="the hold .* is in EUR, not in JPY"):
+    with pytest.raises(asyncpg.RaiseError, match=r"the hold .* is in EUR, not in JPY"):
         await journal.post(flows.capture(operation(Prefix.CAPTURE, "yen"), payment(), Money(10, "JPY")))
 
 
 async def test_shuffled_writers_of_the_same_accounts_and_holds_never_deadlock(
     journal: Journal, admin_pool: asyncpg.Pool
 ) -> None:
-    merchants = [MerchantId(f"merchant{number}") for number in range(3)]
+    three = [Flows(MerchantId(f"merchant{number}")) for number in range(3)]
     entries: list[Entry] = []
     for number in range(40):
-        one, cap, rfd = payment(str(number)), operation(Prefix.CAPTURE, str(number)), operation(Prefix.REFUND, str(number))
-        merchant = merchants[number % 3]
+        one, cap, rfd = (
+            payment(str(number)),
+            operation(Prefix.CAPTURE, str(number)),
+            operation(Prefix.REFUND, str(number)),
+        )
+        flows = three[number % 3]
         entries += [
             flows.hold(one, euro(100)),
-            flows.capture(cap, one, euro(60), fee=euro(1), merchant=merchant),
+            flows.capture(cap, one, euro(60), fee=euro(1)),
             flows.refund_reserve(rfd, one, euro(10)),
             flows.refund_done(rfd, one, euro(10)),
-            flows.release(one, euro(100)),
-            flows.top_up(f"line{number}", euro(10), merchant),
-            flows.payout_reserve(operation(Prefix.PAYOUT, str(number)), euro(9), merchant),
+            flows.release(one),
+            flows.top_up(f"line{number}", euro(10)),
+            flows.payout_reserve(operation(Prefix.PAYOUT, str(number)), euro(9)),
         ]
     random.Random(11).shuffle(entries)
     answers = await asyncio.gather(*(journal.post(entry) for entry in entries))

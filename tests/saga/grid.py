@@ -17,6 +17,7 @@ from pathlib import Path
 from temporalio.client import Client, WorkflowUpdateFailedError, WorkflowUpdateRPCTimeoutOrCancelledError
 from temporalio.service import RPCError
 
+from contracts import attributes
 from domain.commands import Operation, Promises
 from domain.outcomes import Attention, Decision, Outcome, Receipt, View
 from tests.support.engine import (
@@ -105,7 +106,7 @@ class Played:
     world: World
     state: str
     receipts: list[Receipt]
-    parked: list[str]  # the reason each time that a person was asked
+    parked: bool  # it has asked for a person
     by: str  # what the person did
     complaints: list[str]  # what was wrong on the way
 
@@ -128,7 +129,7 @@ class Life:
 async def live(client: Client, life: Life, case: Case) -> Played:
     """Start the run, ask everything, cancel where the case says, look after it while it is parked, to its end."""
     world, handle = WORLDS[life.start.id], handle_of(client, life.start)
-    played = Played(world=world, state="", receipts=[], parked=[], by="", complaints=[])
+    played = Played(world=world, state="", receipts=[], parked=False, by="", complaints=[])
     asked: list[Asked] = []
 
     async def queue() -> None:
@@ -158,7 +159,20 @@ async def live(client: Client, life: Life, case: Case) -> Played:
         played.state = await handle.result()
     played.receipts, complaints = _one_receipt_each([await each.result() for each in asked])
     played.complaints += complaints
+    await _read_search_attributes(handle, played)
     return played
+
+
+async def _read_search_attributes(handle: Handle, played: Played) -> None:
+    """A run that has ended is found by its state, in doubt no more and waiting for nobody."""
+    found = (await handle.describe()).typed_search_attributes
+    played.parked = found.get(attributes.NEEDS_ATTENTION) is not None  # set the first time that a person is asked
+    wrong = {
+        "found by another state": found.get(attributes.PAYMENT_STATE) != played.state,
+        "found as in doubt": found.get(attributes.UNKNOWN_SINCE) is not None,
+        "found as waiting": bool(found.get(attributes.NEEDS_ATTENTION)) or found.get(attributes.OWNER) is not None,
+    }
+    played.complaints += [complaint for complaint, so in wrong.items() if so]
 
 
 async def _cancel_before_the_first_task(client: Client, start: Starting, handle: Handle) -> Asked:
@@ -207,7 +221,9 @@ async def _person(handle: Handle, world: World, played: Played, case: Case) -> A
     if not case.parks:
         yield
         return
-    looking = asyncio.create_task(_look_after(handle, world, played, decides=case.blind or case.behaviour == "conflict"))
+    looking = asyncio.create_task(
+        _look_after(handle, world, played, decides=case.blind or case.behaviour == "conflict")
+    )
     try:
         yield
     finally:
@@ -224,7 +240,6 @@ async def _look_after(handle: Handle, world: World, played: Played, *, decides: 
         if attention is None:
             continue
         played.complaints += unfit(attention)
-        played.parked.append(attention.reason)
         played.by = "resolved" if decides else "retried"
         seen = Outcome.DONE if world.looked_at(attention.reference) else Outcome.REFUSED
         approvals = ("ann", "bob")
@@ -278,10 +293,10 @@ async def line_of(client: Client, row: Case, key: str) -> str:
         return f"{row.title} → BROKEN {failure!r} {failure.__cause__!r} | {' '.join(WORLDS[life.start.id].trace)}"
     money = f"{played.world.provider_total} = {played.world.ledger_total}"
     faults = [*unsound(played), *row.faults(played)]
-    if bool(played.parked) != row.parks:
-        faults.append(f"parked: {played.parked}")
+    if played.parked != row.parks:
+        faults.append("a person was asked" if played.parked else "no person was asked")
     verdict = f"BROKEN {'; '.join(faults)}" if faults else money
-    parked = f"parked, {played.by}" if played.parked else ""
+    parked = f"parked, {played.by}".rstrip(", ") if played.parked else ""
     return f"{row.title} → {played.state:11} {verdict:9} {parked:16} | {' '.join(played.world.trace)}"
 
 

@@ -64,10 +64,10 @@ class PaymentCase(Case):
                 return self.step in EFFECTS
             case "blind, lost after" | "blind, lost before" | "blind, late":
                 return self.step == "provider.capture"  # a void that the provider confirms proves the other absent
-            case "refused" if self.step in ("provider.void", "ledger.release"):
+            case "refused" if self.step == "provider.void":
                 return self.mode == AUTOMATIC or "void" not in self.plan  # where somebody asked, it gives way
             case "refused":
-                return self.step in ("ledger.book_capture", "records.note")
+                return self.step in ("ledger.book_capture", "ledger.release", "records.note")
             case _:
                 return False
 

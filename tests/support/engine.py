@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pytest
 from temporalio.client import (
     Client,
     WithStartWorkflowOperation,
@@ -43,6 +44,16 @@ PROMISES = Promises(
     attention_after_seconds=900,
     patience=Patience(authorize=10, automatic_capture=60, as_asked=120),  # the product's, with fewer sends
 )
+AT_ONCE = (  # dynamic configuration of a server that does not make its tests wait
+    "frontend.WorkflowTimeSkippingEnabled=true",
+    'history.timerProcessorMaxTimeShift="1ms"',  # else a timer fires up to a second late, on the wall clock
+    "history.transferProcessorMaxPollRPS=10000",
+    "history.timerProcessorMaxPollRPS=10000",
+    "history.visibilityProcessorMaxPollRPS=10000",
+    "history.shardIOConcurrency=8",
+    "matching.numTaskqueueReadPartitions=1",
+    "matching.numTaskqueueWritePartitions=1",
+)
 EUR_100 = Money(100, "EUR")
 Handle = WorkflowHandle[Any, str]
 Asked = WorkflowUpdateHandle[Receipt]
@@ -53,16 +64,12 @@ BEGINS_WITH: dict[type[Starting], str] = {Payment: "authorize", Refund: "submit"
 @asynccontextmanager
 async def skipping_server() -> AsyncGenerator[Client]:
     """Start the server; a run's clock jumps whenever nothing but a timer is left of it."""
-    extra = ["frontend.WorkflowTimeSkippingEnabled=true", "history.transferProcessorMaxPollRPS=10000",
-             "history.timerProcessorMaxPollRPS=10000", "history.visibilityProcessorMaxPollRPS=10000",
-             "history.shardIOConcurrency=8", "history.timerProcessorMaxTimeShift=\"1ms\"", "matching.numTaskqueueReadPartitions=1",
-             "matching.numTaskqueueWritePartitions=1"]  # fmt: skip
     async with await WorkflowEnvironment.start_time_skipping_v2(
         data_converter=DATA_CONVERTER,
         dev_server_existing_path=str(Path(sys.executable).parent / "temporal"),
         dev_server_log_level="never",
         identity="holdfast-tests",  # histories are kept; they name no machine
-        dev_server_extra_args=[word for value in extra for word in ("--dynamic-config-value", value)]
+        dev_server_extra_args=[word for value in AT_ONCE for word in ("--dynamic-config-value", value)]
         + [word for name, kind in attributes.REGISTERED.items() for word in ("--search-attribute", f"{name}={kind}")],
     ) as environment:
         yield environment.client
@@ -112,7 +119,10 @@ def payment(key: str, *, automatic: bool = False, promises: Promises = PROMISES,
 def capture(key: str, of: Payment, minor: int, *, final: bool = False) -> Capture:
     """A capture in the world of its payment."""
     made = Capture(
-        id=operation(Prefix.CAPTURE, key), fingerprint=f"f{key}{minor}", money=Money(minor, of.money.currency), final=final
+        id=operation(Prefix.CAPTURE, key),
+        fingerprint=f"f{key}{minor}",
+        money=Money(minor, of.money.currency),
+        final=final,
     )
     WORLDS[made.id] = WORLDS[of.id]
     return made
@@ -191,12 +201,11 @@ async def ask(handle: Handle, name: str, of: Operation, *, update_id: str = "") 
 
 async def refusal(asking: Awaitable[object]) -> ApplicationError:
     """Await the error by which a validator refuses."""
-    try:
+    with pytest.raises(WorkflowUpdateFailedError) as caught:
         await asking
-    except WorkflowUpdateFailedError as failure:
-        assert isinstance(failure.cause, ApplicationError)
-        return failure.cause
-    raise AssertionError("it was not refused")
+    cause = caught.value.cause
+    assert isinstance(cause, ApplicationError)
+    return cause
 
 
 async def retry(handle: Handle, reference: Reference) -> None:

@@ -6,7 +6,7 @@ import tempfile
 import threading
 import time
 from collections.abc import AsyncGenerator, Callable, Generator
-from contextlib import asynccontextmanager, contextmanager, suppress
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -173,8 +173,13 @@ def running_stack() -> Generator[tuple[Stack, Path]]:
     with tempfile.TemporaryDirectory(prefix="holdfast test ") as folder:
         home = Path(folder) / "home"
         with running(home, fixed_ports=False) as supervisor:
-            threading.Thread(target=_watch, args=(supervisor.watch,), daemon=True).start()
-            yield supervisor.stack, home
+            watching = threading.Thread(target=supervisor.watch)
+            watching.start()
+            try:
+                yield supervisor.stack, home
+            finally:
+                supervisor.stop()
+                watching.join()
         postgres.remove(home)
 
 
@@ -191,8 +196,3 @@ async def connected(stack: Stack, home: Path) -> AsyncGenerator[Live]:
     ):
         temporal = await Client.connect(stack.temporal, data_converter=DATA_CONVERTER)
         yield Live(stack, http, simulator, pool, temporal, home)
-
-
-def _watch(watch: Callable[[], None]) -> None:
-    with suppress(Exception):  # the tests say what has become of it
-        watch()

@@ -4,7 +4,6 @@ The provider does NOT deduplicate: a reference sent twice after its effect is a 
 here reads a clock: what comes late comes at a later question, so that no golden line can depend on the machine's speed.
 """
 
-import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
@@ -28,6 +27,15 @@ MARKS = {
     "pending, told": "…", "pending, none": "…", "told": "…", "told, bounced": "…", "conflict": "#", "captured": "!",
     "bounced": "!", "blocked_by_risk": "!", "stale": "!", "insufficient_funds": "!",
 }  # fmt: skip
+SHORT = {
+    "prepare": "hold",
+    "book_capture": "post",
+    "book_refund": "post",
+    "book_payout_accepted": "accepted",
+    "book_payout_paid": "paid",
+    "book_payout_failed": "reversed",
+    "arrival": "arrived?",
+}
 GATE_REFUSALS = ("blocked_by_risk", "stale", "insufficient_funds")
 ARRIVAL = "payout.arrival"  # the script's name for the inquiry whether a payout has arrived
 INQUIRIES_UNTIL_LATE = 2  # what lands late is found by the second question
@@ -142,9 +150,7 @@ async def _misbehave(name: str, command: Command) -> tuple[World, str]:
 
 
 def _short(name: str) -> str:
-    verb = name.split(".")[1]
-    return {"prepare": "hold", "arrival": "arrived?", "book_capture": "post", "book_refund": "post", "book_payout_accepted": "accepted",
-            "book_payout_paid": "paid", "book_payout_failed": "reversed"}.get(verb, verb)  # fmt: skip
+    return SHORT.get(name.split(".")[1], name.split(".")[1])
 
 
 class FakeProvider(Provider):

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from api.ports import Requested, Silence
+from api.idempotency import LEASE_SECONDS
+from api.ports import EngineUnavailable, Requested, Silence
 from api.problems import Code
 from domain.commands import Refund
 from domain.ids import ClientId
@@ -278,6 +279,20 @@ async def test_a_refund_that_has_reserved_what_was_left_is_not_refused_for_its_o
         made.clock.entries.clear()
         again = await client.post(path, json=content, headers=key("k"))
     assert first.content == again.content
+
+
+async def test_a_refund_that_was_taken_over_is_left_to_the_ledgers_gate() -> None:
+    """Its first owner may reserve between our looks at the sum and at the row: only the gate can tell."""
+    made = edge()
+    made.runs.heard = [EngineUnavailable("its first owner is frozen")]
+    path, content = SAMPLES["createRefund"]
+    async with made.http() as client:
+        await client.post(path, json=content, headers=key("k"))
+        made.balances.left = 0
+        made.clock.now += LEASE_SECONDS + 1
+        taken_over = await client.post(path, json=content, headers=key("k"))
+    assert taken_over.status_code == 201
+    assert len(made.runs.asked) == 2
 
 
 @pytest.mark.parametrize(

@@ -48,10 +48,8 @@ def main(arguments: list[str]) -> int:
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, lambda received, _: asked.append(received))
     signal.signal(signal.SIGCHLD, _woken)
-    report = int(descriptor)
-    os.set_inheritable(report, False)  # noqa: FBT003  it takes no keyword
     child = _start(command, stop_signal, None if user == OURSELVES else user)
-    _tell(report, child.pid)
+    _tell(int(descriptor), child.pid)
     while child.poll() is None:
         ready, _, _ = select.select([0, wake_read], [], [], 5)
         if wake_read in ready:
@@ -68,7 +66,9 @@ def _start(command: list[str], stop_signal: signal.Signals, user: str | None) ->
     return subprocess.Popen(  # noqa: S603  our own command
         command,
         stdin=subprocess.DEVNULL,
-        close_fds=False,  # it inherits what we inherited: the stack's lock, held until the last command has ended
+        # It inherits what we inherited: the stack's lock, held until the last command has ended, and DESCRIPTOR, whose
+        # end of file tells the supervisor that the command and all that it started have gone.
+        close_fds=False,
         # Runs after the change of user, which would undo it. There are no threads here.
         preexec_fn=lambda: _die_with(guardian, stop_signal),  # noqa: PLW1509
         **identity_of(user),

@@ -109,17 +109,25 @@ def _packaged() -> Path:
 
 
 def _copied(place: Path) -> Path:
-    """Copy the binaries and the libraries that they find by relative path to where `nobody` may read them."""
+    """Bring the binaries, and the libraries that they find by relative path, to where `nobody` may read them."""
     source = _packaged().parent.parent
     target = place / "binaries" / PACKAGE
     if not (target / "complete").exists():
         shutil.rmtree(place / "binaries", ignore_errors=True)
-        shutil.copytree(source / "pginstall18", target / "pginstall18", symlinks=True)
+        shutil.copytree(source / "pginstall18", target / "pginstall18", symlinks=True, copy_function=_bring)
         libraries = source.parent / f"{PACKAGE}.libs"
         if libraries.exists():  # on Linux only
-            shutil.copytree(libraries, target.parent / libraries.name)
+            shutil.copytree(libraries, target.parent / libraries.name, copy_function=_bring)
         (target / "complete").touch()
     return target / "pginstall18" / "bin"
+
+
+def _bring(source: str, target: str) -> None:
+    """Link a file where the disk is the same, and copy it where it is not."""
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copy2(source, target)
 
 
 def _initialise(cluster: Cluster, place: Path) -> None:

@@ -1,12 +1,13 @@
 """Children that end with their supervisor, however it ends."""
 
 import os
+import select
 import signal
 import socket
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -60,8 +61,8 @@ class Child:
     program: Program
     log: Path
     guardian: "subprocess.Popen[bytes]"
-    _report: int  # where the guardian tells the process's id; -1 once it has been read
-    _pid: int = 0
+    _report: int  # gives the process's id, then the end of file when it and all that it started have gone
+    _pid: int | None = None
 
     @property
     def name(self) -> str:
@@ -70,10 +71,11 @@ class Child:
     @property
     def pid(self) -> int:
         """The process's own id, not its guardian's; 0 if it could not be started."""
-        if self._report >= 0:
-            with open(self._report, "rb") as report:
-                self._pid = int(report.readline() or 0)
-            self._report = -1
+        if self._pid is None:
+            told = b""
+            while not told.endswith(b"\n") and (more := os.read(self._report, 1)):
+                told += more
+            self._pid = int(told or 0)
         return self._pid
 
     def is_alive(self) -> bool:
@@ -84,7 +86,7 @@ class Child:
         return "\n".join(self.log.read_text(errors="replace").splitlines()[-lines:])
 
     def stop(self) -> None:
-        """End it and wait; its guardian kills it if it does not go."""
+        """End it and wait until it has gone, also where its guardian was killed; killed if it does not go."""
         if self.is_alive():
             self.guardian.terminate()
             try:
@@ -92,9 +94,14 @@ class Child:
             except subprocess.TimeoutExpired:
                 os.killpg(self.guardian.pid, signal.SIGKILL)
                 self.guardian.wait()
-        if self._report >= 0:
-            os.close(self._report)
-            self._report = -1
+        if self.pid and not self._has_gone(STOP_SECONDS):
+            with suppress(ProcessLookupError):
+                os.kill(self.pid, signal.SIGKILL)
+            self._has_gone(STOP_SECONDS)
+        os.close(self._report)
+
+    def _has_gone(self, seconds: float) -> bool:
+        return bool(select.select([self._report], [], [], seconds)[0])
 
 
 class Nursery:
