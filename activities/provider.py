@@ -73,7 +73,7 @@ class ProviderCalls(Provider):
     async def _effect(self, verb: Verb, effect: Effect, call: Callable[[Effect], Awaitable[Answer]]) -> Answer:
         """Send an effect unless the journal knows what became of it."""
         try:
-            gate = await self._calls.begin(effect.provider, effect.reference, verb, digest(verb, effect))
+            gate = await self._calls.begin(effect.provider, effect.reference, verb, digest(verb, effect), _run())
         except Exception as failure:
             why = f"{effect.reference}: the call journal could not be written, so nothing was sent ({failure})"
             raise self._unavailable(why, None) from failure
@@ -112,7 +112,7 @@ class ProviderCalls(Provider):
         kind = verb if isinstance(command, Effect) else "inquire"
         number: int | None = None
         try:
-            gate = await self._calls.begin(command.provider, asked, kind, content)
+            gate = await self._calls.begin(command.provider, asked, kind, content, _run())
             number = gate.number if isinstance(gate, Go) else None
         except Exception as failure:  # noqa: BLE001  a question is harmless: it is asked even where it cannot be noted
             log.warning("call.not_journalled", reference=asked, failure=str(failure))
@@ -173,6 +173,11 @@ def digest(verb: str, effect: Effect) -> bytes:
     money = effect.money
     parts = (verb, effect.reference, effect.on, effect.instrument, str(money.minor), money.currency, str(effect.final))
     return hashlib.sha256("\0".join(parts).encode()).digest()
+
+
+def _run() -> str:
+    """The workflow that asks."""
+    return activity.info().workflow_id or ""
 
 
 def _jitter() -> float:

@@ -169,7 +169,7 @@ class Journal:
         return Refundable(**dict(row)) if row else None
 
     async def entries_of(self, operation: str) -> list[Booked]:
-        """All entries of an operation, oldest first."""
+        """The entries of an operation that moved or held something, oldest first."""
         rows = await self._pool.fetch(ENTRIES_OF, operation)
         return [
             Booked(

@@ -46,11 +46,17 @@ class CallJournal:
         self._pool = pool
 
     async def begin(
-        self, provider: str, reference: Reference, verb: str, content: bytes
+        self, provider: str, reference: Reference, verb: str, content: bytes, run: str
     ) -> Go | Known | Withheld | Differs:
-        """Note the intent of a call, unless the journal says that it must not be made."""
+        """Note the intent of a call by a run (a workflow id), unless the journal says that it must not be made."""
         row = await self._pool.fetchrow(
-            "SELECT * FROM records.begin_call($1, $2, $3, $4, $5)", provider, reference, verb, content, verb in ALWAYS
+            "SELECT * FROM records.begin_call($1, $2, $3, $4, $5, $6)",
+            provider,
+            reference,
+            verb,
+            content,
+            run,
+            verb in ALWAYS,
         )
         assert row is not None
         match row["verdict"]:
@@ -62,6 +68,11 @@ class CallJournal:
                 return Withheld(row["sent_at"])
             case _:
                 return Differs()
+
+    async def run_of(self, provider: str, reference: Reference) -> str | None:
+        """The workflow that a reference was sent for; None where it was never sent."""
+        run: str | None = await self._pool.fetchval(RUN_OF, provider, reference)
+        return run
 
     async def complete(
         self, provider: str, reference: Reference, verb: str, number: int, answer: Answer, seconds: float
@@ -75,3 +86,5 @@ COMPLETE = """
 UPDATE records.call SET outcome = $5, answer = $6::jsonb, seconds = $7, answered_at = clock_timestamp()
 WHERE provider = $1 AND reference = $2 AND verb = $3 AND number = $4
 """
+
+RUN_OF = "SELECT run FROM records.call WHERE provider = $1 AND reference = $2 ORDER BY sent_at LIMIT 1"

@@ -90,12 +90,15 @@ class Claims:
     async def finish(
         self, client: ClientId, mode: str, key: str, fence: int, status: int, headers: Mapping[str, str], body: bytes
     ) -> StoredAnswer | None:
-        """Store the answer; where somebody has taken over and answered, return what is to be sent instead of ours."""
+        """Store the answer and return None; where somebody has taken over and answered, return what is sent instead.
+
+        None as well where whoever took over is still at it, and then nothing is stored: the fence keeps us out.
+        """
         stored = await self._pool.fetchval(FINISH, client, mode, key, fence, status, json.dumps(dict(headers)), body)
         if stored:
             return None
         row = await self._pool.fetchrow(ANSWERED, client, mode, key)
-        if row is None:  # whoever took over is still at it: its answer will be about the same run as ours
+        if row is None:  # theirs will be about the same run as ours, so ours is true
             return None
         return StoredAnswer(status=row["status"], headers=json.loads(row["headers"]), body=row["body"])
 
@@ -104,12 +107,15 @@ class Claims:
         await self._pool.execute(RELEASE, client, mode, key, fence)
 
     async def purge(self, most: int = 1000) -> int:
-        """Remove answers that have expired, a chunk at a time; the derived ids refuse a second effect for ever."""
+        """Remove claims that have expired, at most so many, and tell how many those were.
+
+        One that is being worked on stays. A key used again later meets the same run: its id is made from the key.
+        """
         return len(await self._pool.fetch(PURGE, most))
 
-    async def unanswered(self, older_than: timedelta) -> list[OperationId]:
-        """The resources of claims whose owners have given up."""
-        return [OperationId(row["resource"]) for row in await self._pool.fetch(UNANSWERED, older_than)]
+    async def unanswered(self, older_than: timedelta, most: int = 1000) -> list[OperationId]:
+        """The resources of claims whose leases ended so long ago and that nobody has answered, longest ago first."""
+        return [OperationId(row["resource"]) for row in await self._pool.fetch(UNANSWERED, older_than, most)]
 
 
 FINISH = """
@@ -123,9 +129,12 @@ WHERE client = $1 AND mode = $2 AND key = $3 AND status IS NOT NULL
 RELEASE = "DELETE FROM records.claim WHERE client = $1 AND mode = $2 AND key = $3 AND fence = $4 AND status IS NULL"
 PURGE = """
 DELETE FROM records.claim WHERE (client, mode, key) IN (
-    SELECT client, mode, key FROM records.claim WHERE expires_at < clock_timestamp() AND status IS NOT NULL LIMIT $1
+    SELECT client, mode, key FROM records.claim
+    WHERE expires_at < clock_timestamp() AND (status IS NOT NULL OR lease_until < clock_timestamp())
+    ORDER BY expires_at LIMIT $1 FOR UPDATE SKIP LOCKED
 ) RETURNING true
 """
-UNANSWERED = (
-    "SELECT resource FROM records.claim WHERE status IS NULL AND lease_until < clock_timestamp() - $1::interval"
-)
+UNANSWERED = """
+SELECT resource FROM records.claim
+WHERE status IS NULL AND lease_until < clock_timestamp() - $1::interval ORDER BY lease_until LIMIT $2
+"""

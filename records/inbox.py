@@ -40,9 +40,9 @@ class Inbox:
         return [Waiting(row["id"], row["provider"], row["event_id"], row["raw"]) for row in rows]
 
     async def handled(self, event: int, note: str) -> None:
-        """Note what was made of an event."""
+        """Note what was made of an event; the first note stays."""
         await self._pool.execute(HANDLED, event, note)
 
 
 WAITING = "SELECT id, provider, event_id, raw FROM records.inbox WHERE handled_at IS NULL ORDER BY id LIMIT $1"
-HANDLED = "UPDATE records.inbox SET handled_at = clock_timestamp(), note = $2 WHERE id = $1"
+HANDLED = "UPDATE records.inbox SET handled_at = clock_timestamp(), note = $2 WHERE id = $1 AND handled_at IS NULL"

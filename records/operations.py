@@ -16,6 +16,7 @@ from domain.ids import ClientId, MerchantId, OperationId, Prefix, Reference
 from domain.money import Money
 
 ACTOR = "holdfast"
+MOMENTS_MAX = 1000  # a doubt of days is inquired thousands of times; a person reads the latest
 Before = tuple[datetime, OperationId]  # where a page ended; lists are ordered by (created_at, id), newest first
 
 
@@ -145,8 +146,11 @@ class Operations:
         return [_stored(row) for row in rows]
 
     async def timeline(self, operation: OperationId) -> list[StoredMoment]:
-        """What happened to an operation and its children, and what their provider was asked, oldest first."""
-        rows = await self._pool.fetch(TIMELINE, operation)
+        """What happened to an operation and its children, and what their provider was asked, oldest first.
+
+        Of a very long one, the latest `MOMENTS_MAX`.
+        """
+        rows = await self._pool.fetch(TIMELINE, operation, MOMENTS_MAX)
         return [
             StoredMoment(
                 at=row["at"],
@@ -154,7 +158,7 @@ class Operations:
                 what=row["what"],
                 detail=_told(json.loads(row["detail"])),
             )
-            for row in rows
+            for row in reversed(rows)
         ]
 
     async def _one(self, operation: OperationId, kind: Prefix) -> StoredOperation | None:
@@ -204,7 +208,7 @@ ORDER BY r.id COLLATE "C"
 
 PAGE = """
 SELECT * FROM records.operation
-WHERE client = $1 AND kind = $2 AND ($3::timestamptz IS NULL OR (created_at, id) < ($3, $4))
+WHERE client = $1 AND kind = $2 AND (created_at, id) < (coalesce($3::timestamptz, 'infinity'), coalesce($4, ''))
 ORDER BY created_at DESC, id DESC LIMIT $5
 """
 
@@ -222,5 +226,5 @@ SELECT at, operation, what, detail FROM (
            0, c.number
     FROM whose JOIN records.call c ON c.reference > whose.id || '.' AND c.reference < whose.id || '/'
 ) AS moments
-ORDER BY at, rank, number
+ORDER BY at DESC, rank DESC, number DESC LIMIT $2
 """

@@ -177,6 +177,7 @@ async def _answer_lost(shop: Shop, simulator: httpx.AsyncClient) -> Story:
     payment = await shop.post("/v1/payments", _payment(12_345, "KWD", "tok_visa"))
     story.run = f"payment/{payment['id']}"
     story.tell("authorize 12.345 KWD", payment["status"])
+    await _webhooks(simulator, sent=False)  # they are lost too: only a question can tell
     await _script(simulator, "collect", {"do": "lost_after", "seconds": 0}, times=1)
     await _script(simulator, "lookup", {"do": "unavailable"}, times=3)  # so that the doubt can be seen
     body = {"amount": 12_345, "currency": "KWD", "final": True}
@@ -186,6 +187,7 @@ async def _answer_lost(shop: Shop, simulator: httpx.AsyncClient) -> Story:
     if capture["status"] == "pending":
         story.tell("meanwhile the API says", f"in doubt: {doubt['reference']}" if doubt else "resolved already")
     read = await shop.until(f"/v1/payments/{payment['id']}", lambda read: read["status"] == "captured")
+    await _webhooks(simulator, sent=True)
     story.tell("Holdfast asks the provider by its own reference", read["status"])
     _must(read["amount_captured"] == 12_345 and read["in_doubt"] is None, read)
     return story
@@ -217,6 +219,11 @@ def _payment(amount: int, currency: str, instrument: str, *, capture: str = "man
 async def _script(simulator: httpx.AsyncClient, operation: str, behaviour: Json, *, times: int) -> None:
     rule = {"operation": operation, "times": times, "behaviour": behaviour}
     (await simulator.post("/control/script", json=rule)).raise_for_status()
+
+
+async def _webhooks(simulator: httpx.AsyncClient, *, sent: bool) -> None:
+    settings = {"webhooks": {"enabled": sent}}
+    (await simulator.post("/control/settings", json=settings)).raise_for_status()
 
 
 def _must(true: object, read: Json) -> None:

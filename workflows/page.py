@@ -31,9 +31,10 @@ def _doubt(start: Start, view: View) -> list[str]:
         return []
     return [
         "",
-        f"**In doubt since {view.doubt.since}: money may have moved.**",
+        f"**In doubt since {_moment(view.doubt.since)}: money may have moved.**",
         f"`{view.doubt.reference}` was sent to {start.promises.provider} and it is not known what became of it.",
-        f"Holdfast asks {start.promises.provider} by this reference, next at {view.doubt.next_check}.",
+        f"Holdfast asks {start.promises.provider} by this reference: the present inquiry began, or the next begins,"
+        f" at {_moment(view.doubt.next_check)} (see Pending Activities).",
         "Do nothing meanwhile: do not send it again by hand, and do not terminate this run.",
     ]
 
@@ -44,7 +45,7 @@ def _attention(view: View) -> list[str]:
     wanted = view.attention
     return [
         "",
-        f"**Waiting for {wanted.owner} since {wanted.since}, at the latest until {wanted.deadline}.**",
+        f"**Waiting for {wanted.owner} since {_moment(wanted.since)}, until {_moment(wanted.deadline)} at the latest.**",
         f"`{wanted.reference}`: {wanted.reason}",
         "",
         "1. Look the reference up at the provider.",
@@ -56,3 +57,8 @@ def _attention(view: View) -> list[str]:
         "```",
         "Never terminate this run: Terminate undoes nothing. Request Cancellation voids what is not captured.",
     ]
+
+
+def _moment(text: str) -> str:
+    """Write an instant for people: seconds are enough."""
+    return f"{text[:10]} {text[11:19]} UTC"

@@ -51,13 +51,17 @@ $$;
 -- The accounts of the lines. They are opened in the order of their codes, before any other lock but the reference's, so
 -- that two first uses cannot wait for each other.
 CREATE FUNCTION ledger.account_ids(p_codes text[], p_currencies text[], p_normals smallint[]) RETURNS bigint[]
-LANGUAGE sql AS $$
-    SELECT coalesce(array_agg(id ORDER BY number), '{}')
-    FROM (
-        SELECT number, ledger.account_id(code, currency, normal) AS id
-        FROM (SELECT * FROM unnest(p_codes, p_currencies, p_normals) WITH ORDINALITY
-              AS given (code, currency, normal, number) ORDER BY code COLLATE "C", currency) AS sorted
-    ) AS opened
+LANGUAGE plpgsql AS $$
+BEGIN
+    RETURN (
+        SELECT coalesce(array_agg(id ORDER BY number), '{}')
+        FROM (
+            SELECT number, ledger.account_id(code, currency, normal) AS id
+            FROM (SELECT * FROM unnest(p_codes, p_currencies, p_normals) WITH ORDINALITY
+                  AS given (code, currency, normal, number) ORDER BY code COLLATE "C", currency) AS sorted
+        ) AS opened
+    );
+END
 $$;
 
 -- Open a hold; false where it was released before it came.

@@ -42,11 +42,12 @@ LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
     UNION ALL
     (SELECT 'what a hold has left is not what its entries left', s.reference, s.remaining::text
      FROM ledger.hold_state s
-     LEFT JOIN LATERAL (
-         SELECT coalesce(sum(p.amount) FILTER (WHERE p.layer = 1), 0) AS left_over
-         FROM ledger.entry e JOIN ledger.posting p USING (entry_id) WHERE e.hold = s.reference
-     ) AS summed ON true
-     WHERE s.remaining <> summed.left_over
+     LEFT JOIN (
+         SELECT e.hold, sum(p.amount) AS left_over
+         FROM ledger.entry e JOIN ledger.posting p USING (entry_id, posted_at)
+         WHERE p.layer = 1 GROUP BY e.hold
+     ) AS summed ON summed.hold = s.reference
+     WHERE s.remaining <> coalesce(summed.left_over, 0)
      ORDER BY s.reference LIMIT 1)
     UNION ALL
     (SELECT 'an entry or a rejection has not exactly one event', k.reference, k.entry_id::text
@@ -67,7 +68,10 @@ LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
     UNION ALL
     (SELECT 'what a payment has reserved is not what its holds have left', r.payment, r.reserved::text
      FROM ledger.refundable r
-     WHERE r.reserved <> (SELECT coalesce(sum(s.remaining), 0) FROM ledger.hold h
-                          JOIN ledger.hold_state s USING (reference) WHERE h.payment = r.payment)
+     LEFT JOIN (
+         SELECT h.payment, sum(s.remaining) AS reserved
+         FROM ledger.hold h JOIN ledger.hold_state s USING (reference) GROUP BY h.payment
+     ) AS summed USING (payment)
+     WHERE r.reserved <> coalesce(summed.reserved, 0)
      ORDER BY r.payment LIMIT 1)
 $$;

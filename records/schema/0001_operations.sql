@@ -103,20 +103,23 @@ DECLARE
     row_now records.operation;
 BEGIN
     INSERT INTO records.operation AS o
-        (id, kind, payment, client, merchant, provider, currency, amount, merchant_reference, automatic, fingerprint, state)
+        (id, kind, payment, client, merchant, provider, currency, amount, merchant_reference, automatic, fingerprint,
+         state, reason)
     VALUES (p_id, p_kind, p_payment, p_client, p_merchant, p_provider, p_currency, p_amount, p_merchant_reference,
-            p_automatic, p_fingerprint, CASE WHEN stale THEN 'not_started' ELSE 'requested' END)
+            p_automatic, p_fingerprint,
+            CASE WHEN stale THEN 'not_started' ELSE 'requested' END, CASE WHEN stale THEN 'stale' ELSE '' END)
     ON CONFLICT (id) DO NOTHING
     RETURNING * INTO row_now;
     IF row_now.id IS NOT NULL THEN
         INSERT INTO records.event (operation, name, actor, after)
         VALUES (p_id, records.kind_name(p_kind) || '.' || row_now.state, p_actor,
-                jsonb_build_object('state', row_now.state, 'amount', p_amount, 'currency', p_currency));
+                jsonb_build_object('state', row_now.state, 'reason', row_now.reason, 'amount', p_amount,
+                                   'currency', p_currency));
         RETURN CASE WHEN stale THEN 'stale' ELSE 'admitted' END;
     END IF;
     SELECT * INTO STRICT row_now FROM records.operation WHERE id = p_id;
     RETURN CASE WHEN row_now.fingerprint <> p_fingerprint THEN 'conflict'
-                WHEN row_now.state = 'not_started' THEN 'stale'
+                WHEN row_now.reason = 'stale' THEN 'stale'  -- not: admitted, and then given up before it was sent
                 ELSE 'admitted' END;
 END
 $$;

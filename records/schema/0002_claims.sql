@@ -19,6 +19,7 @@ CREATE TABLE records.claim (
     CHECK ((status IS NULL) = (lease_until IS NOT NULL))
 ) WITH (fillfactor = 70);
 CREATE INDEX claim_expiry ON records.claim (expires_at);
+CREATE INDEX claim_unanswered ON records.claim (lease_until) WHERE status IS NULL;
 
 CREATE TYPE records.claimed AS (
     outcome     text,  -- claimed, taken_over, replay, in_flight, mismatch
@@ -33,7 +34,8 @@ CREATE TYPE records.claimed AS (
 );
 
 -- Two statements on purpose: the second one's snapshot sees the row that the first one met (one statement did not, for
--- half of all concurrent duplicates). Only the database's clock counts.
+-- half of all concurrent duplicates). And it is there to be seen: the first one has locked it, even where its condition
+-- left it as it was. Only the database's clock counts.
 CREATE FUNCTION records.make_claim(
     p_client text, p_mode text, p_key text, p_operation text, p_fingerprint bytea, p_resource text, p_lease double precision
 ) RETURNS records.claimed LANGUAGE plpgsql AS $$

@@ -7,6 +7,7 @@ CREATE TABLE records.call (
     verb        text        NOT NULL,
     number      integer     NOT NULL,
     content     bytea       NOT NULL CHECK (length(content) = 32),
+    run         text        NOT NULL,  -- the workflow that asked: whom a webhook about this reference concerns
     sent_at     timestamptz NOT NULL DEFAULT clock_timestamp(),
     outcome     text        CHECK (outcome IN ('done', 'refused', 'unavailable', 'pending', 'unknown', 'conflict')),
     answer      jsonb,
@@ -20,8 +21,8 @@ CREATE INDEX call_open ON records.call (sent_at) WHERE outcome IS NULL;
 
 CREATE FUNCTION records.refuse_second_completion() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
-    IF old.outcome IS NOT NULL OR (new.provider, new.reference, new.verb, new.number, new.content, new.sent_at)
-        IS DISTINCT FROM (old.provider, old.reference, old.verb, old.number, old.content, old.sent_at) THEN
+    IF old.outcome IS NOT NULL OR (new.provider, new.reference, new.verb, new.number, new.content, new.run, new.sent_at)
+        IS DISTINCT FROM (old.provider, old.reference, old.verb, old.number, old.content, old.run, old.sent_at) THEN
         RAISE EXCEPTION 'a call is completed once' USING ERRCODE = 'restrict_violation';
     END IF;
     RETURN new;
@@ -41,8 +42,9 @@ CREATE TYPE records.begun AS (
 
 -- May this call be made? An undo or an inquiry always; an effect if it was never sent, or if all that is known of its
 -- last send is that it certainly had no effect.
-CREATE FUNCTION records.begin_call(p_provider text, p_reference text, p_verb text, p_content bytea, p_always boolean)
-RETURNS records.begun LANGUAGE plpgsql AS $$
+CREATE FUNCTION records.begin_call(
+    p_provider text, p_reference text, p_verb text, p_content bytea, p_run text, p_always boolean
+) RETURNS records.begun LANGUAGE plpgsql AS $$
 DECLARE
     latest records.call;
     made   integer;
@@ -59,8 +61,8 @@ BEGIN
                 RETURN ('withheld', latest.number, latest.sent_at, NULL)::records.begun;
             END IF;
         END IF;
-        INSERT INTO records.call (provider, reference, verb, number, content)
-        VALUES (p_provider, p_reference, p_verb, coalesce(latest.number, 0) + 1, p_content)
+        INSERT INTO records.call (provider, reference, verb, number, content, run)
+        VALUES (p_provider, p_reference, p_verb, coalesce(latest.number, 0) + 1, p_content, p_run)
         ON CONFLICT DO NOTHING RETURNING number INTO made;
         IF made IS NOT NULL THEN
             RETURN ('go', made, clock_timestamp(), NULL)::records.begun;

@@ -111,17 +111,17 @@ def test_the_code_cites_only_money_rules_that_exist() -> None:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=_name)
-def test_every_file_and_every_test_that_a_page_names_exists(page: Path) -> None:
-    spans: list[str] = re.findall(r"`([^`\n]+)`", _prose(page))
-    paths = [span for span in spans if re.fullmatch(rf"({'|'.join(CODE)}|docs)/[\w/.]+", span)]
-    assert [path for path in paths if not (ROOT / path).exists()] == []
-    tests = [span for span in spans if re.fullmatch(r"test_\w+", span)]
-    defined = {name for file, text in _sources().items() if file.startswith("tests/") for name in _tests_of(text)}
-    assert [test for test in tests if test not in defined] == []
+def test_every_file_that_a_page_names_exists(page: Path) -> None:
+    named = re.findall(rf"`((?:{'|'.join(CODE)}|docs)/[\w/.]+)`", _prose(page))
+    assert [path for path in named if not (ROOT / path).exists()] == []
 
 
-def _tests_of(text: str) -> list[str]:
-    return re.findall(r"def (test_\w+)\(", text)
+@pytest.mark.parametrize("page", PAGES, ids=_name)
+def test_every_test_that_a_page_names_is_in_the_file_that_it_links_beside_it(page: Path) -> None:
+    for line in _prose(page).splitlines():
+        names = re.findall(r"`(test_\w+)`", line)
+        files = [(page.parent / link).resolve().read_text() for link in LINK.findall(line) if link.endswith(".py")]
+        assert [name for name in names if not any(f"def {name}(" in text for text in files)] == [], line
 
 
 def test_the_ledger_of_the_money_path_balances_in_every_row() -> None:

@@ -166,6 +166,7 @@ async def test_cancel_in_the_ui_voids_what_is_not_captured(live: Live) -> None:
 
 async def test_while_a_capture_is_in_doubt_nothing_else_is_taken_and_the_page_says_why(live: Live) -> None:
     payment = await live.pay(6_000)
+    await live.webhooks(sent=False)
     await live.script("collect", {"do": "lost_after"})
     await live.script("lookup", {"do": "unavailable"}, times=3)
     path, body = f"/v1/payments/{payment['id']}/captures", {"amount": 1_000, "currency": "EUR"}
@@ -181,6 +182,7 @@ async def test_while_a_capture_is_in_doubt_nothing_else_is_taken_and_the_page_sa
     assert "money may have moved" in page
     assert reference in page
     await live.until(f"/v1/payments/{payment['id']}", lambda read: read["amount_captured"] == 1_000)
+    await live.webhooks(sent=True)
     await live.insist(f"/v1/payments/{payment['id']}/void", {})
     await live.is_sound()
 
@@ -222,4 +224,16 @@ async def test_refunds_that_race_never_exceed_what_was_captured(live: Live) -> N
     answers = await asyncio.gather(*(live.ask(path, {"amount": 400, "currency": "EUR"}) for _ in range(5)))
     succeeded = [each for each in answers if each.status_code == 201 and each.json()["status"] == "succeeded"]
     assert len(succeeded) == 2
+    await live.is_sound()
+
+
+async def test_a_webhook_ends_the_doubt_about_a_capture_that_no_inquiry_can(live: Live) -> None:
+    payment = await live.pay(1_300)
+    await live.script("collect", {"do": "lost_after"})
+    await live.script("lookup", {"do": "unavailable"}, times=200)
+    path = f"/v1/payments/{payment['id']}"
+    await live.insist(f"{path}/captures", {"amount": 1_300, "currency": "EUR", "final": True})
+    read = await live.until(path, lambda read: read["status"] == "captured", 15)
+    (await live.simulator.delete("/control/script")).raise_for_status()
+    assert read["amount_captured"] == 1_300
     await live.is_sound()

