@@ -49,9 +49,11 @@ format: setup ## Write the formatting that `check` asks for
 	@.venv/bin/ruff format .
 	@.venv/bin/ruff check --fix .
 
-generate: setup ## Write what is generated from the code: currencies, tables in the documents
+generate: setup ## Write what is generated from the code: currencies, documents, the OpenAPI document
 	@$(RUN) tests.support.currencies
 	@$(RUN) tests.support.docs
+	@$(RUN) tests.support.ledger_docs
+	@$(RUN) tests.support.openapi
 
 grid: setup ## Write the golden texts of the saga grids anew; read the diff line by line
 	@GRID=write $(RUN) pytest -q tests/saga

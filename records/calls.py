@@ -77,9 +77,13 @@ class CallJournal:
     async def complete(
         self, provider: str, reference: Reference, verb: str, number: int, answer: Answer, seconds: float
     ) -> None:
-        """Note what was answered; a row is completed once."""
+        """Note what was answered to a call that was begun.
+
+        Raises `asyncpg.RestrictViolationError` where it was noted before: a row is completed once.
+        """
         said = _ANSWER.dump_json(answer).decode()
-        await self._pool.execute(COMPLETE, provider, reference, verb, number, answer.outcome, said, seconds)
+        did = await self._pool.execute(COMPLETE, provider, reference, verb, number, answer.outcome, said, seconds)
+        assert did == "UPDATE 1", f"{reference}: call {number} was never begun"
 
 
 COMPLETE = """

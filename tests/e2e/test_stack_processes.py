@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -11,6 +12,7 @@ import time
 import tomllib
 import uuid
 from collections.abc import Generator
+from contextlib import suppress
 from pathlib import Path
 
 import asyncpg
@@ -22,6 +24,7 @@ from workers.embedded.guardian import identity_of
 from workers.embedded.home import supervisor_of
 from workers.embedded.processes import ROOT
 from workers.embedded.stack import Stack
+from workers.embedded.supervisor import FIXED
 
 PACKAGES = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["hatch"]["build"]["targets"]["wheel"][
     "packages"
@@ -87,6 +90,16 @@ def test_a_part_ends_with_its_killed_guardian_and_is_started_again(part: str, ho
         stack.leaves_nothing()
 
 
+def test_nothing_is_left_where_guardians_are_killed_with_their_supervisor(home: Path) -> None:
+    with supervised(home, "postgres", "temporal", "simulator") as stack:
+        stack.until_ready()
+        pids = Stack.read(home).pids
+        for guardian in [_parent_of(pids[part]) for part in ("postgres", "temporal", "simulator")]:
+            os.kill(guardian, signal.SIGKILL)
+        stack.process.kill()
+        stack.leaves_nothing()
+
+
 def test_a_killed_worker_is_started_again(home: Path) -> None:
     with supervised(home) as stack:
         stack.until_ready()
@@ -127,6 +140,17 @@ def test_two_stacks_run_side_by_side_and_know_nothing_of_each_other(home: Path) 
         assert two.process.poll() is None
         two.process.terminate()
         two.leaves_nothing()
+
+
+def test_a_port_that_is_taken_is_replaced_and_said_so(home: Path) -> None:
+    with socket.socket() as taken:
+        with suppress(OSError):  # a stack that runs here has it already
+            taken.bind(("127.0.0.1", FIXED["simulator"]))
+            taken.listen()
+        with supervised(home, "simulator", free_ports=False) as stack:
+            said = stack.until_ready()
+            port = Stack.read(home).simulator.rpartition(":")[2]
+            assert f"port {FIXED['simulator']} is taken; simulator listens on {port}" in said
 
 
 def test_a_second_supervisor_of_one_home_gives_way(home: Path) -> None:

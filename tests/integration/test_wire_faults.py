@@ -134,6 +134,31 @@ async def test_a_call_ends_by_its_own_deadline(fault: str) -> None:
         assert time.monotonic() - began < QUICK.deadline.call + 0.5
 
 
+async def test_an_answer_that_drips_is_cut_at_the_deadline_for_all_of_it() -> None:
+    async with line("drips") as made:
+        began = time.monotonic()
+        with pytest.raises(Unknown, match="too slow"):
+            await made.port.authorize(EFFECT)
+        assert time.monotonic() - began < 2 * QUICK.deadline.total + 0.3
+
+
+async def test_an_answer_without_end_is_cut_at_its_size() -> None:
+    async with line("never ends", replace(QUICK, deadline=Deadlines(connect=0.3, total=10))) as made:
+        with pytest.raises(Unknown, match="too long"):
+            await made.port.authorize(EFFECT)
+
+
+async def test_no_compression_is_asked_for_because_a_cut_one_looks_whole() -> None:
+    heads = list[bytes]()
+
+    async def answer(peer: Peer) -> None:
+        heads.append(await peer.head())
+
+    async with line(answer) as made:
+        await made.attempt()
+        assert b"accept-encoding: identity\r\n" in heads[0].lower()
+
+
 async def test_a_throttled_provider_is_left_alone_for_as_long_as_it_asked() -> None:
     async with line("throttles") as made:
         for _ in range(10):
@@ -164,8 +189,9 @@ async def test_refused_credentials_had_no_effect_and_page_the_owner(fault: str) 
         assert made.wire.breaker.state == "closed"
 
 
-async def test_the_call_that_trips_the_breaker_is_still_unknown_and_the_next_one_is_not_sent() -> None:
-    async with line("closes after the request") as made:
+@pytest.mark.parametrize("fault", ["closes after the request", "answers 500"])
+async def test_the_call_that_trips_the_breaker_is_still_unknown_and_the_next_one_is_not_sent(fault: str) -> None:
+    async with line(fault) as made:
         outcomes = [type(await made.attempt()) for _ in range(5)]
         assert outcomes == [Unknown] * 5
         assert made.wire.breaker.state == "open"
@@ -213,14 +239,11 @@ async def test_canceled_callers_lose_no_place_and_their_calls_run_to_the_end() -
 
 
 async def test_a_canceled_caller_does_not_cut_the_call_short() -> None:
-    answered = asyncio.Event()
-
     async def slow(peer: Peer) -> None:
-        await peer.request()
-        await asyncio.sleep(0.15)
-        await peer.answer(b"200 OK", body=b"{}")
-        answered.set()
-        await peer.reader.readexactly(1)
+        while True:
+            await peer.request()
+            await asyncio.sleep(0.15)
+            await peer.answer(b"200 OK", body=b"{}")
 
     async with line(slow) as made:
         task = asyncio.create_task(made.port.authorize(EFFECT))
@@ -228,8 +251,10 @@ async def test_a_canceled_caller_does_not_cut_the_call_short() -> None:
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
-        await asyncio.wait_for(answered.wait(), 1)
         assert made.told == ["canceled"]
+        await asyncio.sleep(0.2)
+        await made.attempt()
+        assert (made.peer.connections, made.peer.whole) == (1, 2)  # a call that is cut takes its connection with it
 
 
 async def test_a_full_lane_is_unavailable_and_nothing_is_sent() -> None:

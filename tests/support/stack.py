@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from workers.embedded import temporal
-from workers.embedded.guardian import identity_of
 from workers.embedded.processes import ROOT, Nursery, free_port
 from workers.embedded.supervisor import READY
 
@@ -60,12 +59,13 @@ class Supervised:
         assert self.process.stdout is not None
         return self.process.stdout.readline().strip()
 
-    def until_ready(self) -> None:
-        """Read on until everything is ready."""
+    def until_ready(self) -> list[str]:
+        """Read on until everything is ready; gives what it has said on the way."""
         said: list[str] = []
         while (line := self.line()) != READY:
             said.append(line)
             assert line, said
+        return said
 
     def leaves_nothing(self) -> None:
         """Assert that none of its processes lives on."""
@@ -77,14 +77,14 @@ class Supervised:
 
 
 @contextmanager
-def supervised(home: Path, *parts: str, root: Path = ROOT, user: str | None = None) -> Generator[Supervised]:
-    """Run a supervisor on free ports, over some parts of the stack or all; whatever is left of it is killed."""
+def supervised(home: Path, *parts: str, free_ports: bool = True) -> Generator[Supervised]:
+    """Run a supervisor over some parts of the stack or all; whatever is left of it in the end is killed."""
     mark = uuid.uuid4().hex
-    command = [sys.executable, "-m", "workers.embedded.supervisor", str(home), "--free-ports"]
+    command = [sys.executable, "-m", "workers.embedded.supervisor", str(home)]
+    command += ["--free-ports"] if free_ports else []
     process = subprocess.Popen(
         [*command, *(word for part in parts for word in ("--part", part))],
-        cwd=root, env={**os.environ, MARK: mark}, stdout=subprocess.PIPE, text=True, start_new_session=True,
-        **identity_of(user),
+        cwd=ROOT, env={**os.environ, MARK: mark}, stdout=subprocess.PIPE, text=True, start_new_session=True,
     )  # fmt: skip
     try:
         yield Supervised(process, home, mark)
