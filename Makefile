@@ -9,7 +9,7 @@ export UV_PYTHON_DOWNLOADS := never
 export UV_PROJECT_ENVIRONMENT := .venv
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: help setup demo up down test check format generate grid bench clean
+.PHONY: help setup demo up down test check format generate grid chaos histories bench clean
 .DEFAULT_GOAL := help
 
 help: ## Say what there is
@@ -57,6 +57,12 @@ generate: setup ## Write what is generated from the code: currencies, documents,
 
 grid: setup ## Write the golden texts of the saga grids anew; read the diff line by line
 	@GRID=write $(RUN) pytest -q tests/saga
+
+chaos: setup ## Kill what runs, at every step, and compare the books afterwards
+	@$(RUN) pytest -q tests/chaos
+
+histories: setup ## Record the replay corpus anew, from the code as it is
+	@$(RUN) tests.replay.record
 
 bench: setup ## Measure, each figure beside its floor (ONLY=saga)
 	@$(RUN) bench $(ONLY)

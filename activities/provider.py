@@ -142,7 +142,6 @@ class ProviderCalls(Provider):
     ) -> None:
         """Complete the journal's row. If that fails the answer still counts; the row stays open."""
         seconds = time.perf_counter() - began
-        log.info("call.answered", outcome=answer.outcome, provider=provider, reference=asked, kind=kind)
         try:
             await self._calls.complete(provider, asked, kind, number, answer, seconds)
         except Exception as failure:

@@ -34,6 +34,7 @@ class Reason(StrEnum):
     CAPTURE_EXCEEDS_AUTHORIZATION = "capture_exceeds_authorization"
     ALREADY_CAPTURED = "already_captured"  # a void found that the provider had captured
     PAYMENT_CLOSED = "payment_closed"
+    REFUSED_BY_OPERATORS = "refused_by_operators"  # two people have decided so, by evidence that stays with them
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,7 +8,7 @@ import structlog
 from adapters.port import PaymentProvider
 from adapters.profile import Profile
 from adapters.providers.simulator import client as simulator
-from adapters.resilience import wrap
+from adapters.resilience import ALARMS, wrap
 from adapters.wire import Wire
 from domain.ids import Verb
 from workers.settings import Settings
@@ -37,4 +37,5 @@ def ports(settings: Settings, opened: Mapping[str, Wire]) -> Mapping[str, Paymen
 
 
 def _tell(verb: Verb, reference: str, came: str, seconds: float, /) -> None:
-    log.info("provider.call", verb=verb, reference=reference, came=came, ms=round(seconds * 1000, 1))
+    tell = log.error if came in ALARMS else log.info  # an error pages the owner
+    tell("provider.call", verb=verb, reference=reference, came=came, ms=round(seconds * 1000, 1))

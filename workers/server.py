@@ -85,7 +85,7 @@ def open_app(settings: Settings, pool: asyncpg.Pool, client: Client) -> FastAPI:
             ),
             probes={
                 "database": lambda: pool.fetchval("SELECT 1"),
-                "engine": lambda: client.service_client.check_health(),
+                "engine": client.service_client.check_health,
             },
         )
     )

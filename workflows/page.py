@@ -45,7 +45,7 @@ def _attention(view: View) -> list[str]:
     wanted = view.attention
     return [
         "",
-        f"**Waiting for {wanted.owner} since {_moment(wanted.since)}, until {_moment(wanted.deadline)} at the latest.**",
+        f"**Waiting for {wanted.owner} since {_moment(wanted.since)}, at the latest to {_moment(wanted.deadline)}.**",
         f"`{wanted.reference}`: {wanted.reason}",
         "",
         "1. Look the reference up at the provider.",

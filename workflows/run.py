@@ -21,7 +21,7 @@ from domain.commands import Operation, Start
 from domain.ids import OperationId, Reference
 from domain.lifecycle import Lifecycle, is_terminal, move
 from domain.money import Money
-from domain.outcomes import Answer, Attention, Decision, Doubt, Fact, Moment, Outcome, Receipt, View
+from domain.outcomes import Answer, Attention, Decision, Doubt, Fact, Moment, Outcome, Reason, Receipt, View
 from workflows import page
 
 T = TypeVar("T")
@@ -264,7 +264,8 @@ class Run:
         self.log(
             f"resolved as {decision.outcome} by {', '.join(decision.approvals)}", decision.reference, decision.evidence
         )
-        self.facts[decision.reference] = Answer(outcome=decision.outcome, reason=decision.evidence)
+        reason = Reason.REFUSED_BY_OPERATORS if decision.outcome is Outcome.REFUSED else ""
+        self.facts[decision.reference] = Answer(outcome=decision.outcome, reason=reason)
 
     @resolve.validator
     def _resolve_is_apt(self, decision: Decision) -> None:

@@ -10,6 +10,7 @@ from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from itertools import count
 
+import pytest
 import pytest_asyncio
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -78,6 +79,7 @@ async def client() -> AsyncGenerator[Client]:
         await asyncio.sleep(LOCAL_TIMERS_SECONDS)
 
 
+@pytest.mark.timeout(600)  # a failure is shrunk first
 @given(script=SCRIPT, messages=MESSAGES, automatic=st.booleans())
 @settings(
     max_examples=SCHEDULES,

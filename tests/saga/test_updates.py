@@ -17,6 +17,7 @@ from domain.money import Money
 from domain.outcomes import Attention, Decision, Moment, Outcome, Receipt, View
 from tests.saga.grid import unfit
 from tests.support.engine import (
+    PROMISES,
     Asked,
     Handle,
     ask,
@@ -316,6 +317,21 @@ async def test_a_bug_stops_the_task_and_undoes_nothing(client: Client, monkeypat
     assert await till.handle.result() == "captured"
     assert till.world.trace == ["hold", "authorize", "note", "capture", "post", "void", "release", "note"]
     assert till.world.provider_total == till.world.ledger_total == 40
+
+
+async def test_an_undo_without_an_answer_asks_for_a_person_and_goes_on_by_itself(client: Client) -> None:
+    impatient = payment("no answer", promises=replace(PROMISES, attention_after_seconds=1))
+    world, handle = WORLDS[impatient.id], handle_of(client, impatient)
+    world.script["provider.void"] = ["unavailable"] * 4  # Temporal's pauses between five tries last 1.5 seconds
+    await begin(client, impatient)
+    assert await handle.result() == "expired"
+    wanted = [
+        each for each in await handle.query("timeline", result_type=list[Moment]) if each.what == "needs attention"
+    ]
+    assert {each.reference for each in wanted} == {f"{impatient.id}.v1"}
+    assert all(each.detail.startswith("no answer") for each in wanted)
+    assert not world.authorized
+    assert not world.open_holds
 
 
 async def test_a_refund_that_the_provider_has_not_decided_is_submitted(client: Client) -> None:

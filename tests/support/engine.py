@@ -1,5 +1,6 @@
 """A Temporal server whose clock skips, a worker with the fakes of `world`, and the calls that an initiator makes."""
 
+import logging
 import sys
 from collections.abc import AsyncGenerator, Awaitable, Sequence
 from contextlib import asynccontextmanager
@@ -78,6 +79,7 @@ async def skipping_server() -> AsyncGenerator[Client]:
 @asynccontextmanager
 async def worker(client: Client) -> AsyncGenerator[None]:
     """Run the workflows over the fakes, on the queues that the product uses."""
+    logging.getLogger("temporalio.activity").setLevel(logging.ERROR)  # that a call fails as scripted is no news
     provider = FakeProvider()
     effects = [provider.authorize, provider.capture, provider.refund, provider.pay_out]
     async with (
