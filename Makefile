@@ -56,7 +56,7 @@ generate: setup ## Write what is generated from the code: currencies, documents,
 	@$(RUN) tests.support.openapi
 
 grid: setup ## Write the golden texts of the saga grids anew; read the diff line by line
-	@GRID=write $(RUN) pytest -q tests/saga
+	@GRID=write $(RUN) pytest -q tests/saga/test_grids.py
 
 chaos: setup ## Kill what runs, at every step, and compare the books afterwards
 	@$(RUN) pytest -q tests/chaos

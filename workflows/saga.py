@@ -36,6 +36,7 @@ FOR_EVER = RetryPolicy(initial_interval=timedelta(seconds=0.1), maximum_interval
 A_FEW_TIMES = RetryPolicy(initial_interval=timedelta(seconds=0.05), maximum_attempts=3)  # then the regular kind
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 30.0  # seconds, money rule 5
 LONGEST_INQUIRY_PAUSE = 60.0  # seconds: a doubt is worth a question a minute
+LOOK_AGAIN_IN_DOUBT = 900.0  # seconds: an outage may end by itself; a thousand events a day, for forty days
 LOOK_AGAIN = 60.0  # seconds after which an undo or entry that found no answer is tried again, attention or not
 
 
@@ -296,7 +297,8 @@ class Saga:
                     break
             contradiction = found is None and past_horizon and not conflict
             if (late or contradiction) and not decided(found):
-                found = await run.park(reference, f"undecided: {found.outcome if found else 'nothing found'}")
+                why = f"undecided: {found.outcome if found else 'nothing found'}"
+                found = await run.park(reference, why, again_seconds=LOOK_AGAIN_IN_DOUBT)
             if not decided(found):
                 left = horizon - (workflow.time() - gave_up)
                 wait = min(pause, left) if left > 0 else pause  # at the horizon itself "none" begins to be proof

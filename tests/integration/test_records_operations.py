@@ -29,6 +29,7 @@ EVENTS = """
 SELECT event.name FROM records.event JOIN records.operation ON operation.id = event.operation
 WHERE client = $1 ORDER BY event.id
 """
+WAITING = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
 LATEST = "SELECT * FROM records.event WHERE operation = $1 ORDER BY id DESC LIMIT 1"
 
 
@@ -171,11 +172,12 @@ async def test_a_change_writes_its_row_and_one_event_and_the_same_change_again_w
         provider_id="ch_1",
         reference=effect_reference(shop.pay, Verb.AUTHORIZE, 1),
     )
-    await asyncio.gather(*(shop.write(change) for _ in range(RACERS)))
+    await shop.write(change)
     assert await shop.events() == ["payment.requested", "payment.captured"]
     before = await shop.payment()
     await shop.write(change)
     assert await shop.payment() == before
+    assert await shop.events() == ["payment.requested", "payment.captured"]
     assert (before.state, before.total, before.provider_id, before.reference) == (
         "captured",
         euro(100),
@@ -183,6 +185,17 @@ async def test_a_change_writes_its_row_and_one_event_and_the_same_change_again_w
         change.reference,
     )
     assert before.updated_at > before.created_at
+
+
+async def test_of_many_that_write_one_change_at_the_same_moment_one_writes_its_event(shop: Shop) -> None:
+    await shop.admit()
+    async with shop.pool.acquire() as connection, connection.transaction():
+        await connection.execute("SELECT FROM records.operation WHERE id = $1 FOR UPDATE", shop.pay)
+        racing = asyncio.gather(*(shop.write(shop.row(shop.pay, "authorized")) for _ in range(RACERS)))
+        while await connection.fetchval(WAITING) < RACERS:  # now all of them have looked, or none can look yet
+            await asyncio.sleep(0.01)
+    await racing
+    assert await shop.events() == ["payment.requested", "payment.authorized"]
 
 
 async def test_an_event_tells_who_when_what_was_and_what_is(shop: Shop) -> None:
@@ -248,11 +261,14 @@ async def test_a_late_duplicate_of_an_older_write_does_not_move_an_ended_payment
 async def test_a_success_that_was_taken_back_stays_taken_back(shop: Shop, kind: Prefix, end: str, onward: str) -> None:
     of = shop.id(kind)
     await shop.admit(of)
+    read = shop.operations.refund if kind is Prefix.REFUND else shop.operations.payout
+    seen: list[str] = []
     for state in (end, "submitting", onward, end, "failed"):
         await shop.write(shop.row(of, state))
-    stored = await (shop.operations.refund(of) if kind is Prefix.REFUND else shop.operations.payout(of))
-    assert stored is not None
-    assert stored.state == onward
+        stored = await read(of)
+        assert stored is not None
+        seen.append(stored.state)
+    assert seen == [end, end, onward, onward, onward]
 
 
 async def test_an_ended_payments_sums_may_still_be_corrected(shop: Shop) -> None:
@@ -332,11 +348,13 @@ async def test_pages_follow_each_other_newest_first_even_among_rows_of_one_momen
     page_of = shop.operations.payments if kind is Prefix.PAYMENT else shop.operations.payouts
     seen: list[OperationId] = []
     before: module.Before | None = None
-    while page := await page_of(shop.client, 3, before):
-        assert len(page) <= 3
+    for length in (3, 3, 3, 1):
+        page = await page_of(shop.client, 3, before)
+        assert len(page) == length
         seen += [each.id for each in page]
         before = page[-1].created_at, page[-1].id
         await shop.admit(shop.id(kind, f"came in between {len(seen)}"))  # newer: on no later page
+    assert await page_of(shop.client, 3, before) == []
     assert seen == [*sorted(ids[:4])[::-1], *sorted(ids[4:8])[::-1], *sorted(ids[8:])[::-1]]
 
 

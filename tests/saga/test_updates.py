@@ -220,7 +220,7 @@ async def test_the_page_of_a_parked_run_can_be_acted_upon_as_it_stands(client: C
     page = await till.handle.query("explain", result_type=str)
     assert not unfit(attention)
     assert attention.owner in page
-    assert f"until {attention.deadline[:10]} {attention.deadline[11:19]} UTC" in page
+    assert f"{attention.deadline[:10]} {attention.deadline[11:19]}" in page
     assert f'"{attention.reference}"' in page  # what `retry` takes
     filled = {**json.loads(attention.payload), "evidence": "their books", "approvals": ["ann", "bob"]}
     assert attention.payload in page
@@ -332,6 +332,19 @@ async def test_an_undo_without_an_answer_asks_for_a_person_and_goes_on_by_itself
     assert all(each.detail.startswith("no answer") for each in wanted)
     assert not world.authorized
     assert not world.open_holds
+
+
+async def test_a_doubt_that_an_outage_has_parked_is_looked_at_again_without_a_person(client: Client) -> None:
+    till = payment("outage over", automatic=True, promises=replace(PROMISES, attention_after_seconds=1))
+    world, handle = WORLDS[till.id], handle_of(client, till)
+    world.script["provider.capture"] = ["lost after"]
+    world.script["provider.inquire"] = ["unavailable"] * 8  # two inquiries of four tries each end without an answer
+    receipt = await (await begin(client, till)).result()
+    assert (receipt.outcome, receipt.total.minor) == (Outcome.DONE, 100)
+    said = [each.what for each in await handle.query("timeline", result_type=list[Moment])]
+    assert "needs attention" in said
+    assert not any("a person" in each for each in said)
+    assert world.moved == {Reference(f"{till.id}.c1"): 100}
 
 
 async def test_a_refund_that_the_provider_has_not_decided_is_submitted(client: Client) -> None:

@@ -30,6 +30,7 @@ SETTINGS = (
     "history.timerProcessorMaxPollRPS=10000",
     "history.visibilityProcessorMaxPollRPS=10000",
     "history.outboundProcessorMaxPollRPS=10000",
+    "history.timerProcessorMaxTimeShift=1ms",
     "history.shardIOConcurrency=8",
     "matching.numTaskqueueReadPartitions=1",
     "matching.numTaskqueueWritePartitions=1",
