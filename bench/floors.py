@@ -2,7 +2,7 @@
 
 `Bare` is what the product does on this server with nothing of the product in it: one local activity, one regular on a
 provider's queue, and one regular after the answer. `Naive` is how the same is commonly written: four regular
-activities on one queue, one after the other, and the answer at the end. `BareLifecycle` is the floor of the history.
+activities on one queue, one after the other, and the answer at the end.
 """
 
 from dataclasses import dataclass
