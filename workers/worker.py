@@ -9,14 +9,11 @@ from contextlib import AsyncExitStack
 
 import structlog
 
-from ledger.journal import Journal
 from observability.logging import configure
-from workers import relay
+from workers import relay, upkeep
 from workers.providers import ports, wires
 from workers.settings import Settings
 from workers.wiring import carried, database, temporal, workers
-
-MONTHS_AHEAD = 12  # a year without a restart is a bug of operations; the partitions outlast it
 
 log = structlog.get_logger()
 
@@ -34,19 +31,19 @@ async def main() -> None:
         pool = await stack.enter_async_context(database(settings))
         for wire in opened.values():
             stack.push_async_callback(wire.aclose)
-        await Journal(pool).ensure_months(MONTHS_AHEAD)
         client = await temporal(settings)
         parts = carried(pool, ports(settings, opened))
         places = {name: wire.profile.at_once for name, wire in opened.items()}
         for worker in workers(client, settings, parts, places):
             await stack.enter_async_context(worker)
-        relaying = asyncio.create_task(relay.run(client, pool))
+        beside = [asyncio.create_task(relay.run(client, pool)), asyncio.create_task(upkeep.run(pool))]
         log.info("worker.started", queues=len(places) * 2 + 1)
         await stop.wait()
         log.info("worker.stopping")
-        relaying.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await relaying
+        for task in beside:
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
 
 
 if __name__ == "__main__":
