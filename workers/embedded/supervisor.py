@@ -183,7 +183,8 @@ class Supervisor:
         engine = temporal.command(
             port=ports["temporal"], ui_port=ports["temporal_ui"], database=self._home / "temporal.db"
         )
-        provider = [*MODULE, "simulator", "--port", str(ports["simulator"]), "--secret", simulator_secret]
+        provider = [*MODULE, "simulator", "--port", str(ports["simulator"])]
+        provider += [f"--secret={simulator_secret}"]  # in one word: a secret may begin with a dash
         provider += ["--webhook-url", f"{stack.api}/v1/webhooks/simulator"]
         begin, wait = self._begin, self._wait
         begin("postgres", cluster.command(*postgres.DURABLE), stop=signal.SIGINT, user=cluster.user)
