@@ -183,9 +183,7 @@ class Supervisor:
         engine = temporal.command(
             port=ports["temporal"], ui_port=ports["temporal_ui"], database=self._home / "temporal.db"
         )
-        provider = [*MODULE, "simulator", "--port", str(ports["simulator"])]
-        provider += [f"--secret={simulator_secret}"]  # in one word: a secret may begin with a dash
-        provider += ["--webhook-url", f"{stack.api}/v1/webhooks/simulator"]
+        provider = simulator_command(ports["simulator"], simulator_secret, webhooks_to=stack.api)
         begin, wait = self._begin, self._wait
         begin("postgres", cluster.command(*postgres.DURABLE), stop=signal.SIGINT, user=cluster.user)
         begin("temporal", engine, environment=temporal.ENVIRONMENT)
@@ -220,6 +218,13 @@ class Supervisor:
         pids = {"supervisor": os.getpid(), **{child.name: child.pid for child in self._nursery.children}}
         self._stack = replace(self.stack, pids=pids)
         self._stack.write(self._home)
+
+
+def simulator_command(port: int, secret: str, *, webhooks_to: str) -> list[str]:
+    """The command that runs the provider simulator, its webhooks going to the API."""
+    # The secret in one word with its option: it may begin with a dash.
+    options = ["--port", str(port), f"--secret={secret}", "--webhook-url", f"{webhooks_to}/v1/webhooks/simulator"]
+    return [*MODULE, "simulator", *options]
 
 
 def _stack_on(ports: Mapping[str, int], cluster: postgres.Cluster) -> Stack:
