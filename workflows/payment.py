@@ -21,6 +21,7 @@ from domain.ids import OperationId, Reference
 from domain.lifecycle import PAYMENT, Lifecycle, PaymentState, is_terminal
 from domain.money import Money, fee
 from domain.outcomes import CANCELED, DONE, Answer, Found, Outcome, Reason, Receipt, refused
+from workflows import preparation
 from workflows.policies import A_FACT, A_ROW, ADMITTED, AS_ASKED, BOOKED, NOTED
 from workflows.run import Run, refusal
 from workflows.saga import Done, ForwardOnly, Saga, Send, Step
@@ -289,15 +290,8 @@ class PaymentWorkflow(Run):
 
 
 def _preparation(payment: Payment) -> Prepare:
-    return Prepare(
-        operation=payment.id,
-        client=payment.client,
-        merchant=payment.merchant,
-        provider=payment.promises.provider,
-        money=payment.money,
-        fingerprint=payment.fingerprint,
-        admit_until=payment.admit_until,
-        merchant_reference=payment.merchant_reference,
+    return replace(
+        preparation.of(payment),
         instrument=payment.instrument,
         automatic=payment.automatic,
         expires_seconds=payment.window_seconds,

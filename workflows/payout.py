@@ -7,6 +7,7 @@
 Unwinding leaves: nothing reserved. What the rail has accepted is a fact: it arrives, or its failure is booked.
 """
 
+from dataclasses import replace
 from datetime import timedelta
 from typing import ClassVar
 
@@ -14,10 +15,11 @@ from temporalio import workflow
 
 from contracts.books import Books
 from contracts.provider import Provider
-from domain.commands import Booking, Effect, Inquiry, Note, Payout, Prepare, Row
+from domain.commands import Booking, Effect, Inquiry, Note, Payout, Row
 from domain.ids import Reference, Verb
 from domain.lifecycle import PAYOUT, Lifecycle, PayoutState
 from domain.outcomes import CANCELED, Answer, Outcome, Reason, Receipt, refused
+from workflows import preparation
 from workflows.policies import A_FACT, A_ROW, ADMITTED, AS_ASKED, BOOKED, NOTED
 from workflows.run import Run
 from workflows.saga import Await, Book, Done, ForwardOnly, Saga, Step
@@ -82,7 +84,7 @@ class PayoutWorkflow(Run):
 
     async def _hand_over(self, saga: Saga, payout: Payout) -> Done:
         """Reserve and submit; the initiator is answered when the rail has it and the books say so."""
-        self._hold = (await saga(PREPARE, _preparation(payout))).reference
+        self._hold = (await saga(PREPARE, replace(preparation.of(payout), instrument=payout.destination))).reference
         self.move(S.SUBMITTING)
         effect = Effect(provider=payout.promises.provider, money=payout.money, instrument=payout.destination)
         accepted = await saga(PAY_OUT, effect)
@@ -152,17 +154,3 @@ class PayoutWorkflow(Run):
     @submit.validator
     def _submit_is_apt(self, payout: Payout) -> None:
         self.admit(payout)
-
-
-def _preparation(payout: Payout) -> Prepare:
-    return Prepare(
-        operation=payout.id,
-        client=payout.client,
-        merchant=payout.merchant,
-        provider=payout.promises.provider,
-        money=payout.money,
-        fingerprint=payout.fingerprint,
-        admit_until=payout.admit_until,
-        merchant_reference=payout.merchant_reference,
-        instrument=payout.destination,
-    )

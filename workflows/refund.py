@@ -7,16 +7,18 @@
 Unwinding leaves: nothing reserved. Money that the provider has given back is a fact and is booked, never undone.
 """
 
+from dataclasses import replace
 from typing import ClassVar
 
 from temporalio import workflow
 
 from contracts.books import Books
 from contracts.provider import Provider
-from domain.commands import Booking, Effect, Note, Prepare, Refund, Row
+from domain.commands import Booking, Effect, Note, Refund, Row
 from domain.ids import Reference
 from domain.lifecycle import REFUND, Lifecycle, RefundState
 from domain.outcomes import CANCELED, Answer, Reason, Receipt, refused
+from workflows import preparation
 from workflows.policies import A_FACT, A_ROW, ADMITTED, AS_ASKED, BOOKED, NOTED
 from workflows.run import Run
 from workflows.saga import Done, ForwardOnly, Saga, Step
@@ -69,7 +71,7 @@ class RefundWorkflow(Run):
     async def _give_back(self, refund: Refund) -> tuple[Answer, bool]:
         """Return the answer, and whether the rows were written along with an entry."""
         async with Saga(self, refund.id) as saga:
-            hold = await saga(PREPARE, _preparation(refund))
+            hold = await saga(PREPARE, replace(preparation.of(refund), payment=refund.payment))
             self.move(S.SUBMITTING)
             effect = Effect(
                 provider=refund.promises.provider,
@@ -133,17 +135,3 @@ class RefundWorkflow(Run):
     @submit.validator
     def _submit_is_apt(self, refund: Refund) -> None:
         self.admit(refund)
-
-
-def _preparation(refund: Refund) -> Prepare:
-    return Prepare(
-        operation=refund.id,
-        client=refund.client,
-        merchant=refund.merchant,
-        provider=refund.promises.provider,
-        money=refund.money,
-        fingerprint=refund.fingerprint,
-        admit_until=refund.admit_until,
-        merchant_reference=refund.merchant_reference,
-        payment=refund.payment,
-    )
