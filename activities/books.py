@@ -4,15 +4,19 @@ A preparation is three idempotent calls, not one transaction: repeated after a c
 has done. Rows follow the entry that they tell of, never the other way round.
 """
 
+from datetime import timedelta
+
 import structlog
 from temporalio import activity
+from temporalio.exceptions import ApplicationError
 
 from contracts.books import Books
 from domain.commands import Booking, Note, Prepare
+from domain.errors import LedgerBusy
 from domain.outcomes import DONE, Answer, Outcome, Reason, refused
 from ledger import postings
+from ledger.entry import Entry
 from ledger.journal import Journal, Posted, Status
-from ledger.postings import Entry
 from records.operations import Admission, Operations
 from risk.rules import RuleSet, Subject, Verdict, decide
 
@@ -52,11 +56,11 @@ class OurBooks(Books):
         if decision.verdict is not Verdict.ALLOW:
             log.warning("risk.refused", operation=prepare.operation, rules=decision.rules, version=decision.version)
             return refused(Reason.BLOCKED_BY_RISK)
-        return _said(await self._journal.post(gate))
+        return await self._post(gate)
 
     @activity.defn(name="ledger.release")
     async def release(self, prepare: Prepare) -> Answer:
-        return _said(await self._journal.post(postings.release(prepare)))
+        return await self._post(postings.release(prepare))
 
     @activity.defn(name="ledger.book_capture")
     async def book_capture(self, booking: Booking) -> Answer:
@@ -79,10 +83,17 @@ class OurBooks(Books):
         return await self._book(booking, postings.payout_failed(booking))
 
     async def _book(self, booking: Booking, fact: Entry) -> Answer:
-        answer = _said(await self._journal.post(fact))
+        answer = await self._post(fact)
         if answer.outcome is Outcome.DONE:
             await self._operations.write(booking.rows)
         return answer
+
+    async def _post(self, entry: Entry) -> Answer:
+        try:
+            return _said(await self._journal.post(entry))
+        except LedgerBusy as busy:
+            pause = timedelta(seconds=busy.after_seconds)
+            raise ApplicationError(str(busy), type=LedgerBusy.__name__, next_retry_delay=pause) from busy
 
     @activity.defn(name="records.note")
     async def note(self, note: Note) -> Answer:
@@ -94,6 +105,8 @@ REASONS = {
     Status.INSUFFICIENT_FUNDS: Reason.INSUFFICIENT_FUNDS,
     Status.REFUNDABLE_EXCEEDED: Reason.REFUND_EXCEEDS_CAPTURED,
     Status.HOLD_NOT_OPEN: Reason.HOLD_NOT_OPEN,
+    Status.HOLD_EXCEEDED: Reason.HOLD_NOT_OPEN,
+    Status.CURRENCY_DIFFERS: Reason.HOLD_NOT_OPEN,
     Status.ACCOUNT_CLOSED: Reason.ACCOUNT_CLOSED,
 }
 

@@ -33,6 +33,7 @@ class Code(StrEnum):
     REFUND_NOT_FOUND = "refund_not_found"
     PAYOUT_NOT_FOUND = "payout_not_found"
     ACCOUNT_NOT_FOUND = "account_not_found"
+    INSTANT_ARCHIVED = "instant_archived"
     METHOD_NOT_ALLOWED = "method_not_allowed"
     IDEMPOTENCY_KEY_IN_FLIGHT = "idempotency_key_in_flight"
     INVALID_STATE = "invalid_state"
@@ -112,6 +113,8 @@ SPECS: Mapping[Code, Spec] = MappingProxyType({
         "Nothing was sent. Read the balance; ask again with a new key.", kept=True),
     Code.EVENT_ALTERED: Spec(409, "The event id is known with other content",
         "An event's content never changes; this is looked into."),
+    Code.INSTANT_ARCHIVED: Spec(410, "What stood at that instant is in the archive",
+        "Ask for a later instant, or ask the operators to restore that month."),
     Code.BODY_TOO_LARGE: Spec(413, "The body is larger than 64 KiB", "Send less."),
     Code.UNSUPPORTED_MEDIA_TYPE: Spec(415, "The body is not application/json", "Send plain, uncompressed JSON."),
     Code.FIELD_MISSING: Spec(422, "A field is missing", _CORRECTED),

@@ -2,6 +2,9 @@
 
 HoldfastError
 ├── BadMoney          an amount or currency that cannot be                bad input
+├── InstantArchived   the instant's month is out of the database          restored first
+├── LedgerBusy        the entry was not taken                             posted again later
+├── LedgerUnavailable the entry may be in the book or not                 posted again, the same
 └── PaymentError
     ├── Unavailable   certainly no effect yet                             sent again by the saga engine
     ├── Unknown       may have happened                                   inquired, never guessed
@@ -15,6 +18,22 @@ class HoldfastError(Exception):
 
 class BadMoney(HoldfastError, ValueError):
     """An amount or a currency that cannot be."""
+
+
+class InstantArchived(HoldfastError):
+    """What is asked for stood at an instant whose month is in the archive. Nothing is wrong: restore it to read it."""
+
+
+class LedgerBusy(HoldfastError):
+    """More entries are waiting than can be written soon. Nothing was written: post again after `after_seconds`."""
+
+    def __init__(self, why: str, *, after_seconds: float) -> None:
+        super().__init__(why)
+        self.after_seconds = after_seconds
+
+
+class LedgerUnavailable(HoldfastError):
+    """The database does not answer, or cannot write. The entry may be in the book or not: post it again, the same."""
 
 
 class PaymentError(HoldfastError):

@@ -1,22 +1,22 @@
 """The journal: post an entry in one round trip and one commit, and read what has been posted."""
 
+from collections.abc import Generator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import Any
 
 import asyncpg
 
+from domain.errors import InstantArchived
 from domain.ids import OperationId, Reference
 from domain.money import Money
-from ledger.postings import Entry, HoldAction, operation_named
+from ledger.checks import Broken
+from ledger.entry import Entry
+from ledger.writer import Writer
 
 ACTOR = "holdfast"
-
-POST = """
-SELECT status, entry_id, first, hold_left FROM ledger.post(
-    $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24)
-"""
+ARCHIVED = "HF010"  # of the reading functions: the instant's month is out
 
 
 class Status(StrEnum):
@@ -28,7 +28,9 @@ class Status(StrEnum):
     REJECTED_BEFORE = "rejected_before"  # `first` says why
     INSUFFICIENT_FUNDS = "insufficient_funds"
     REFUNDABLE_EXCEEDED = "refundable_exceeded"
-    HOLD_NOT_OPEN = "hold_not_open"  # it was released before it came
+    HOLD_NOT_OPEN = "hold_not_open"  # it was released before it came, or is used up, or has expired
+    HOLD_EXCEEDED = "hold_exceeded"
+    CURRENCY_DIFFERS = "currency_differs"  # from that of the hold
     ACCOUNT_CLOSED = "account_closed"
 
 
@@ -89,25 +91,35 @@ class Booked:
 
 
 @dataclass(frozen=True, slots=True)
-class StatementLine:
-    """One posting of an account, with the balance of its layer after it."""
+class Position:
+    """A place in an account's statement: after the line of this version, posted then."""
 
-    version: int
     posted_at: datetime
-    reference: Reference
-    kind: str
-    layer: int
-    amount: int
-    balance_after: int
+    version: int
 
 
 @dataclass(frozen=True, slots=True)
-class Broken:
-    """The first row that a check found wrong."""
+class StatementLine:
+    """What one entry did to an account, in minor units, and the account's balances after it.
 
-    what: str
-    subject: str
-    detail: str
+    `posted` is debit positive; the pending amounts grow when something is held.
+    """
+
+    version: int
+    posted_at: datetime
+    effective_at: datetime
+    reference: Reference
+    kind: str
+    posted: int
+    pending_debit: int
+    pending_credit: int
+    posted_after: int
+    pending_debit_after: int
+    pending_credit_after: int
+
+    @property
+    def position(self) -> Position:
+        return Position(self.posted_at, self.version)
 
 
 class Journal:
@@ -115,57 +127,39 @@ class Journal:
 
     def __init__(self, pool: asyncpg.Pool, actor: str = ACTOR) -> None:
         self._pool = pool
-        self._actor = actor
+        self._writer = Writer(pool, actor)
 
     async def post(self, entry: Entry) -> Posted:
-        """Post an entry; acknowledged is durable."""
-        row = await self._pool.fetchrow(POST, *self._arguments(entry))
-        assert row is not None
+        """Post an entry; acknowledged is durable. Raises what `Writer.post` does."""
+        row = await self._writer.post(entry)
         first = row["first"]
         return Posted(Status(row["status"]), row["entry_id"], Status(first) if first else None, row["hold_left"])
 
-    def _arguments(self, entry: Entry) -> tuple[Any, ...]:
-        hold, refundable = entry.hold, entry.refundable
-        return (
-            entry.reference,
-            entry.fingerprint,
-            operation_named(entry),
-            entry.kind,
-            entry.nature,
-            self._actor,
-            entry.effective_at,
-            entry.reverses,
-            [line.account.code for line in entry.lines],
-            [line.amount.currency for line in entry.lines],
-            [int(line.account.normal) for line in entry.lines],
-            [line.amount.minor for line in entry.lines],
-            hold.reference if hold else None,
-            hold.action if hold else HoldAction.NONE,
-            hold.amount if hold else 0,
-            hold.final if hold else False,
-            hold.expires_seconds if hold else None,
-            hold.debit + 1 if hold else 0,
-            hold.credit + 1 if hold else 0,
-            0 if entry.bound is None else entry.bound + 1,
-            refundable.payment if refundable else None,
-            refundable.captured if refundable else 0,
-            refundable.refunded if refundable else 0,
-            refundable.disputed if refundable else 0,
-        )
-
     async def balance(self, code: str, currency: str, as_of: datetime | None = None) -> Balance | None:
-        """An account's balance now, or as it was at an instant; None where there is no such account."""
+        """An account's balance now, or as it was at an instant; None where there is no such account.
+
+        Raises `InstantArchived`.
+        """
         query = BALANCE if as_of is None else BALANCE_AS_OF
-        row = await self._pool.fetchrow(query, code, currency, *([as_of] if as_of else []))
+        with _naming_what_is_archived():
+            row = await self._pool.fetchrow(query, code, currency, *([as_of] if as_of else []))
         return Balance(**dict(row)) if row else None
 
-    async def trial_balance(self) -> list[Balance]:
-        """Every account, by code and currency. Each currency's columns sum to zero."""
-        return [Balance(**dict(row)) for row in await self._pool.fetch(TRIAL_BALANCE)]
+    async def trial_balance(self, prefix: str = "", currency: str | None = None) -> list[Balance]:
+        """The accounts whose code begins with `prefix`, by currency and code. All of a currency sum to zero."""
+        return [Balance(**dict(row)) for row in await self._pool.fetch(TRIAL_BALANCE, prefix, currency)]
 
-    async def refundable(self, payment: OperationId) -> Refundable | None:
-        """What of a payment can be refunded; None where nothing has been captured."""
-        row = await self._pool.fetchrow(REFUNDABLE, payment)
+    async def effective_balance(self, code: str, currency: str, effective_until: datetime) -> int:
+        """What had been posted to an account by what has happened until an instant, whenever it was written.
+
+        Raises `InstantArchived`.
+        """
+        with _naming_what_is_archived():
+            return await self._pool.fetchval(EFFECTIVE, code, currency, effective_until)
+
+    async def refundable(self, payment: OperationId, currency: str) -> Refundable | None:
+        """What of a payment can be refunded; None where nothing has been captured in that currency."""
+        row = await self._pool.fetchrow(REFUNDABLE, payment, currency)
         return Refundable(**dict(row)) if row else None
 
     async def entries_of(self, operation: str) -> list[Booked]:
@@ -179,20 +173,27 @@ class Journal:
         ]
 
     async def statement(
-        self, code: str, currency: str, *, after_version: int = 0, limit: int = 100
+        self, code: str, currency: str, *, after: Position | None = None, limit: int = 100
     ) -> list[StatementLine]:
-        """An account's postings in their order, a page at a time."""
-        rows = await self._pool.fetch(STATEMENT, code, currency, after_version, limit)
+        """What was posted to an account, in its order, a page at a time; `after` is where the one before ended."""
+        at, version = (after.posted_at, after.version) if after else (None, 0)
+        rows = await self._pool.fetch(STATEMENT, code, currency, at, version, limit)
         return [StatementLine(**dict(row)) for row in rows]
 
     async def verify(self) -> Broken | None:
-        """Recompute everything that is derived; None where it all agrees."""
+        """Recompute everything that is derived; None where it all agrees. `Verifier` also recomputes what is sealed."""
         row = await self._pool.fetchrow("SELECT broken, subject, detail FROM ledger.verify() LIMIT 1")
-        return Broken(*row) if row else None
+        return Broken(row["broken"], row["subject"], row["detail"] or "") if row else None
 
-    async def ensure_months(self, ahead: int) -> None:
-        """Make the partitions of the coming months."""
-        await self._pool.execute("SELECT ledger.ensure_months($1)", ahead)
+
+@contextmanager
+def _naming_what_is_archived() -> Generator[None]:
+    try:
+        yield
+    except asyncpg.PostgresError as failure:
+        if failure.sqlstate != ARCHIVED:
+            raise
+        raise InstantArchived(str(failure)) from failure
 
 
 BALANCE = """
@@ -203,39 +204,24 @@ WHERE a.code = $1 AND a.currency = $2
 TRIAL_BALANCE = """
 SELECT a.code, a.currency, b.posted, b.pending_debit, b.pending_credit
 FROM ledger.account a JOIN ledger.balance b ON b.account_id = a.id
+WHERE starts_with(a.code, $1) AND ($2::text IS NULL OR a.currency = $2)
 ORDER BY a.currency, a.code
 """
 BALANCE_AS_OF = """
-SELECT a.code, a.currency,
-       coalesce(max(at.balance_after) FILTER (WHERE at.layer = 0), 0) AS posted,
-       coalesce(max(at.balance_after) FILTER (WHERE at.layer = 1), 0) AS pending_debit,
-       coalesce(max(-at.balance_after) FILTER (WHERE at.layer = 2), 0) AS pending_credit
-FROM ledger.account a
-CROSS JOIN generate_series(0, 2) AS wanted (layer)
-LEFT JOIN LATERAL (
-    SELECT p.layer, p.balance_after FROM ledger.posting p
-    WHERE p.account_id = a.id AND p.layer = wanted.layer AND p.posted_at <= $3
-    ORDER BY p.posted_at DESC, p.account_version DESC LIMIT 1
-) AS at ON true
+SELECT a.code, a.currency, at.posted, at.pending_debit, at.pending_credit
+FROM ledger.account a CROSS JOIN LATERAL ledger.balance_at(a.id, $3) AS at
 WHERE a.code = $1 AND a.currency = $2
-GROUP BY a.code, a.currency
 """
-REFUNDABLE = "SELECT currency, captured, reserved, refunded, disputed FROM ledger.refundable WHERE payment = $1"
+EFFECTIVE = "SELECT ledger.effective_balance($1, $2, $3)"
+REFUNDABLE = """
+SELECT currency, captured, reserved, refunded, disputed FROM ledger.refundable WHERE payment = $1 AND currency = $2
+"""
 ENTRIES_OF = """
 SELECT e.reference, e.operation, e.kind, e.posted_at,
-       coalesce(sum(p.amount) FILTER (WHERE p.layer = 0 AND p.amount > 0), 0)::bigint AS minor,
-       min(p.currency) AS currency
+       coalesce(sum(p.posted) FILTER (WHERE p.posted > 0), 0)::bigint AS minor, min(p.currency) AS currency
 FROM ledger.entry e JOIN ledger.posting p USING (entry_id, posted_at)
 WHERE e.operation = $1
 GROUP BY e.reference, e.operation, e.kind, e.posted_at, e.entry_id
 ORDER BY e.posted_at, e.entry_id
 """
-STATEMENT = """
-SELECT p.account_version AS version, p.posted_at, e.reference, e.kind, p.layer, p.amount, p.balance_after
-FROM ledger.account a
-JOIN ledger.posting p ON p.account_id = a.id
-JOIN ledger.entry e USING (entry_id, posted_at)
-WHERE a.code = $1 AND a.currency = $2 AND p.account_version > $3
-ORDER BY p.account_version
-LIMIT $4
-"""
+STATEMENT = "SELECT * FROM ledger.statement($1, $2, $3, $4, $5)"

@@ -11,6 +11,7 @@ from api.problems import Code, Problem
 from api.registrar import Asked, Auth, Operation
 from api.resources import BalanceResource
 from api.routes.started import made
+from domain.errors import InstantArchived
 from identity.clients import Client, Scope
 
 CODE = re.compile(r"[a-z0-9_:-]{3,100}")
@@ -23,7 +24,10 @@ async def show_balance(asked: Asked[BaseModel]) -> Answer:
     assert isinstance(query, BalanceQuery)
     if CODE.fullmatch(code) is None or not _may_read(asked.client, code):
         raise Problem(Code.ACCOUNT_NOT_FOUND)
-    balance = await asked.deps.balances.balance(code, query.currency, query.as_of)
+    try:
+        balance = await asked.deps.balances.balance(code, query.currency, query.as_of)
+    except InstantArchived as archived:
+        raise Problem(Code.INSTANT_ARCHIVED) from archived
     if balance is None:
         raise Problem(Code.ACCOUNT_NOT_FOUND)
     shown = BalanceResource(
@@ -55,6 +59,6 @@ OPERATIONS = (
         auth=Auth.BEARER,
         scope=Scope.LEDGER_READ,
         query=BalanceQuery,
-        errors=(Code.ACCOUNT_NOT_FOUND, Code.FIELD_MISSING, Code.CURRENCY_UNKNOWN),
+        errors=(Code.ACCOUNT_NOT_FOUND, Code.INSTANT_ARCHIVED, Code.FIELD_MISSING, Code.CURRENCY_UNKNOWN),
     ),
 )

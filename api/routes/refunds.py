@@ -64,7 +64,7 @@ async def _must_be_refundable(asked: Asked[RefundBody], payment: Stored, money: 
     taken over is left to the gate, and the sum is read before the row: whoever has reserved has a row.
     """
     assert asked.claimed is not None
-    refundable = await asked.deps.balances.refundable(payment.id)
+    refundable = await asked.deps.balances.refundable(payment.id, money.currency)
     left = refundable.left if refundable else 0
     if money.minor <= left or asked.claimed.taken_over:
         return
