@@ -1,94 +1,64 @@
-"""From a business event to a balanced entry: pure functions, one per row of the flows in docs/ledger.md.
+"""From a business event of our operations to a balanced entry: pure functions, one per flow of docs/ledger.md.
 
 A gate may be refused; a fact never is (money rule 3). Lines name the posted layer only: the pending lines of a hold
-are the posting function's, since only it knows under its locks what the hold has left.
+are the posting function's, since only it knows under its locks what the hold has left. What a provider or a bank starts
+is in ledger/disputes.py and ledger/settlements.py, what people decide in ledger/corrections.py.
 """
 
-import hashlib
-import json
-from dataclasses import asdict, dataclass
-from datetime import datetime
 from enum import StrEnum
 
 from domain.commands import Booking, Prepare
-from domain.ids import UNWRITTEN, MerchantId, Prefix, Reference, operation_of
+from domain.ids import UNWRITTEN, MerchantId, Prefix, Reference
 from domain.money import Money
-from ledger.accounts import BANK, FEE_INCOME, PAYOUTS_IN_TRANSIT, Account, payable, receivable, unsettled
+from ledger.accounts import (
+    FEE_INCOME,
+    OUR_BANK,
+    PAYOUTS_IN_TRANSIT,
+    Account,
+    cash_at,
+    payable,
+    receivable,
+    unsettled,
+)
+from ledger.entry import Entry, HoldAction, HoldChange, Line, Nature, RefundableChange
+
+# What every flow is made of
 
 
-class Nature(StrEnum):
-    GATE = "gate"
-    FACT = "fact"
+def debit(account: Account, money: Money) -> Line:
+    """A line on the debit side; a negative amount stands on the other one."""
+    return Line(account, money)
 
 
-class HoldAction(StrEnum):
-    NONE = "none"
-    OPEN = "open"
-    USE = "use"
-    RELEASE = "release"
+def credit(account: Account, money: Money) -> Line:
+    """A line on the credit side; a negative amount stands on the other one."""
+    return Line(account, Money(-money.minor, money.currency))
 
 
-@dataclass(frozen=True, slots=True)
-class Line:
-    """One posting of the posted layer: debit positive, credit negative. An amount of 0 only names the account."""
+class Told(StrEnum):
+    """What a provider or a bank starts, as the reference of its entry ends (money rule 1)."""
 
-    account: Account
-    amount: Money
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HoldChange:
-    """What an entry does to a hold. `debit` and `credit` index the lines whose accounts a new hold stands between."""
-
-    reference: Reference
-    action: HoldAction
-    amount: int = 0  # minor units to hold, or to use at most
-    final: bool = False  # using it, give the rest up
-    expires_seconds: float | None = None  # how long a new hold stands; None: until it is released
-    debit: int = 0
-    credit: int = 1
+    WITHDRAWN = "withdrawn"  # the funds of a dispute
+    WON = "won"
+    LOST = "lost"
+    LINE = "line"  # of a settlement file, or of a bank's statement
+    RETURNED = "returned"  # a payout that had arrived
+    TOP_UP = "top-up"
+    EXCHANGED = "exchanged"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RefundableChange:
-    """What an entry changes of what is refundable of a payment, in minor units; holds reserve by themselves."""
+def told_reference(source: str, key: str, told: Told) -> Reference:
+    """Name a fact that `source` (a provider, our bank, a desk) starts, by the key that it has there.
 
-    payment: str
-    captured: int = 0
-    refunded: int = 0
-    disputed: int = 0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Entry:
-    """One balanced fact, or a gate: what the posting function is asked to write under `reference`.
-
-    `bound` is the index of the line whose account may not be overdrawn by the gate's hold; None: no bound.
+    `key` is theirs, never a count of ours: the same fact told twice, or in two files, has one entry. With source and
+    kind it must fit into the 128 characters of a reference; a longer key is digested by who reads it.
     """
+    assert source, "a fact is told by somebody"
+    assert key, f"{source} has told something without a key of its own: it cannot be booked once only"
+    return Reference(f"{source}:{key}/{told}")
 
-    reference: Reference
-    kind: str
-    nature: Nature
-    lines: tuple[Line, ...]
-    hold: HoldChange | None = None
-    refundable: RefundableChange | None = None
-    bound: int | None = None
-    reverses: Reference | None = None
-    effective_at: datetime | None = None
 
-    def __post_init__(self) -> None:
-        sums: dict[str, int] = {}
-        for line in self.lines:
-            sums[line.amount.currency] = sums.get(line.amount.currency, 0) + line.amount.minor
-        assert not any(sums.values()), f"{self.reference} does not balance: {sums}"
-        assert len(self.lines) >= 2 or (self.hold is not None and self.hold.action is HoldAction.RELEASE)
-        assert len({line.amount.currency for line in self.lines}) <= 1 or self.hold is None, "a hold has one currency"
-        assert self.reference
-
-    @property
-    def fingerprint(self) -> bytes:
-        """Digest all that is asked for: the same reference with another digest is a conflict."""
-        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True, default=str).encode()).digest()
+# Payments
 
 
 def authorization_hold(prepare: Prepare) -> Entry:
@@ -100,6 +70,44 @@ def authorization_hold(prepare: Prepare) -> Entry:
         credit=unsettled(prepare.merchant),
         expires_seconds=prepare.expires_seconds or None,
     )
+
+
+def capture(booking: Booking) -> Entry:
+    """Book a capture: the provider owes it, the merchant is owed it less our fee; its part of the hold is used up."""
+    assert booking.payment is not None
+    money, fee = booking.money, _fee(booking)
+    return _fact(
+        booking,
+        "capture",
+        debit(receivable(booking.provider), money),
+        credit(unsettled(booking.merchant), money - fee),
+        credit(FEE_INCOME, fee),
+        refundable=RefundableChange(payment=booking.payment, captured=money.minor),
+    )
+
+
+def capture_failed(booking: Booking, *, settled: bool) -> Entry:
+    """Book that a provider has taken the capture `on` back after it was done: our fee goes back with it.
+
+    `settled`: its settlement line has made it payable already, and so it is payable no more. Who books decides that
+    once and keeps it: the same fact told again must have the same content.
+    """
+    assert booking.payment is not None
+    money, fee = booking.money, _fee(booking)
+    owed = payable(booking.merchant) if settled else unsettled(booking.merchant)
+    return _fact(
+        booking,
+        "capture_failed",
+        debit(owed, money - fee),
+        debit(FEE_INCOME, fee),
+        credit(receivable(booking.provider), money),
+        refundable=RefundableChange(payment=booking.payment, captured=-money.minor),
+        uses_hold=False,
+        reverses=_posted(booking),
+    )
+
+
+# Refunds
 
 
 def refund_reserve(prepare: Prepare) -> Entry:
@@ -114,64 +122,58 @@ def refund_reserve(prepare: Prepare) -> Entry:
     )
 
 
-def payout_reserve(prepare: Prepare) -> Entry:
-    """Reserve a payout of what is payable to the merchant and not reserved already."""
-    return _gate(prepare, "payout_reserve", debit=payable(prepare.merchant), credit=PAYOUTS_IN_TRANSIT, bound=0)
-
-
-def release(prepare: Prepare) -> Entry:
-    """Give back what is left of the hold `on`: a void, an expiry, or a reserve that nothing came of."""
-    return Entry(
-        reference=prepare.reference,
-        kind=f"{RELEASED[Prefix(prepare.operation.split('_', 1)[0])]}_released",
-        nature=Nature.FACT,
-        lines=(),  # only the posting function knows, under its locks, what is left and whose it was
-        hold=HoldChange(reference=prepare.on, action=HoldAction.RELEASE),
-    )
-
-
-RELEASED = {Prefix.PAYMENT: "authorization_hold", Prefix.REFUND: "refund_reserve", Prefix.PAYOUT: "payout_reserve"}
-
-
-def capture(booking: Booking) -> Entry:
-    """Book a capture: the provider owes it, the merchant is owed it less our fee; its part of the hold is used up."""
-    assert booking.payment is not None
-    money, fee = booking.money, booking.fee or Money(0, booking.money.currency)
-    return _fact(
-        booking,
-        "capture",
-        Line(receivable(booking.provider), money),
-        Line(unsettled(booking.merchant), fee - money),
-        Line(FEE_INCOME, _minus(fee)),
-        refundable=RefundableChange(payment=booking.payment, captured=money.minor),
-    )
-
-
 def refund_done(booking: Booking) -> Entry:
-    """Book a refund: the provider owes that much less, and so do we the merchant."""
+    """Book a refund: the provider owes that much less, and so do we the merchant. Our fee is not given back."""
     assert booking.payment is not None
     money = booking.money
     return _fact(
         booking,
         "refund_done",
-        Line(payable(booking.merchant), money),
-        Line(receivable(booking.provider), _minus(money)),
+        debit(payable(booking.merchant), money),
+        credit(receivable(booking.provider), money),
         refundable=RefundableChange(payment=booking.payment, refunded=money.minor),
     )
+
+
+def refund_failed(booking: Booking) -> Entry:
+    """Book that the refund `on` did not reach the payer after it was done: the merchant is owed it again."""
+    assert booking.payment is not None
+    money = booking.money
+    return _fact(
+        booking,
+        "refund_failed",
+        debit(receivable(booking.provider), money),
+        credit(payable(booking.merchant), money),
+        refundable=RefundableChange(payment=booking.payment, refunded=-money.minor),
+        uses_hold=False,
+        reverses=_posted(booking),
+    )
+
+
+# Payouts
+
+
+def payout_reserve(prepare: Prepare) -> Entry:
+    """Reserve a payout of what is payable to the merchant and not reserved already."""
+    account = payable(prepare.merchant)
+    return _gate(prepare, "payout_reserve", debit=account, credit=PAYOUTS_IN_TRANSIT, bounded=account)
 
 
 def payout_accepted(booking: Booking) -> Entry:
     """Book a payout that the rail has taken: no longer payable, not yet gone from the bank."""
     money = booking.money
-    return _fact(
-        booking, "payout_accepted", Line(payable(booking.merchant), money), Line(PAYOUTS_IN_TRANSIT, _minus(money))
-    )
+    return _fact(booking, "payout_accepted", debit(payable(booking.merchant), money), credit(PAYOUTS_IN_TRANSIT, money))
 
 
-def payout_paid(booking: Booking) -> Entry:
-    """Book a payout that has arrived."""
+def payout_paid(booking: Booking, source: str = OUR_BANK) -> Entry:
+    """Book a payout that has arrived, paid by our bank or out of our balance with the provider `source`.
+
+    The bank's or the provider's own line of it is matched with this entry, never posted again.
+    """
     money = booking.money
-    return _fact(booking, "payout_paid", Line(PAYOUTS_IN_TRANSIT, money), Line(BANK, _minus(money)), uses_hold=False)
+    return _fact(
+        booking, "payout_paid", debit(PAYOUTS_IN_TRANSIT, money), credit(cash_at(source), money), uses_hold=False
+    )
 
 
 def payout_failed(booking: Booking) -> Entry:
@@ -180,11 +182,14 @@ def payout_failed(booking: Booking) -> Entry:
     return _fact(
         booking,
         "payout_failed",
-        Line(PAYOUTS_IN_TRANSIT, money),
-        Line(payable(booking.merchant), _minus(money)),
+        debit(PAYOUTS_IN_TRANSIT, money),
+        credit(payable(booking.merchant), money),
         uses_hold=False,
-        reverses=Reference(f"{booking.on}/post"),
+        reverses=_posted(booking),
     )
+
+
+# Money from merchants
 
 
 def top_up(reference: Reference, merchant: MerchantId, money: Money) -> Entry:
@@ -193,8 +198,24 @@ def top_up(reference: Reference, merchant: MerchantId, money: Money) -> Entry:
         reference=reference,
         kind="top_up",
         nature=Nature.FACT,
-        lines=(Line(BANK, money), Line(payable(merchant), _minus(money))),
+        lines=(debit(cash_at(OUR_BANK), money), credit(payable(merchant), money)),
     )
+
+
+# What is held is given back
+
+
+def release(prepare: Prepare) -> Entry:
+    """Give back what is left of the hold `on`: a void, an expiry, or a reserve that nothing came of."""
+    return Entry(
+        reference=prepare.reference,
+        kind=f"{RELEASED[Prefix(prepare.operation.split('_', 1)[0])]}_released",
+        nature=Nature.FACT,
+        hold=HoldChange(reference=prepare.on, action=HoldAction.RELEASE),
+    )
+
+
+RELEASED = {Prefix.PAYMENT: "authorization_hold", Prefix.REFUND: "refund_reserve", Prefix.PAYOUT: "payout_reserve"}
 
 
 def _gate(
@@ -203,24 +224,24 @@ def _gate(
     *,
     debit: Account,
     credit: Account,
-    bound: int | None = None,
+    bounded: Account | None = None,
     refundable: RefundableChange | None = None,
     expires_seconds: float | None = None,
 ) -> Entry:
-    nothing = Money(0, prepare.money.currency)
     return Entry(
         reference=prepare.reference,
         kind=kind,
         nature=Nature.GATE,
-        lines=(Line(debit, nothing), Line(credit, nothing)),
         hold=HoldChange(
             reference=prepare.reference,
             action=HoldAction.OPEN,
-            amount=prepare.money.minor,
+            money=prepare.money,
+            debit=debit,
+            credit=credit,
             expires_seconds=expires_seconds,
         ),
         refundable=refundable,
-        bound=bound,
+        bounded=bounded,
     )
 
 
@@ -233,7 +254,7 @@ def _fact(
     reverses: Reference | None = None,
 ) -> Entry:
     """A fact of a booking. It draws on the booking's hold, if it has one and the flow has not used it up before."""
-    hold = HoldChange(reference=booking.hold, action=HoldAction.USE, amount=booking.money.minor, final=booking.final)
+    hold = HoldChange(reference=booking.hold, action=HoldAction.USE, money=booking.money, final=booking.final)
     return Entry(
         reference=booking.reference,
         kind=kind,
@@ -245,10 +266,10 @@ def _fact(
     )
 
 
-def _minus(money: Money) -> Money:
-    return Money(-money.minor, money.currency)
+def _fee(booking: Booking) -> Money:
+    return booking.fee or Money(0, booking.money.currency)
 
 
-def operation_named(entry: Entry) -> str:
-    """The operation that an entry belongs to, by its reference; a provider's or the seed's own name otherwise."""
-    return operation_of(entry.reference)
+def _posted(booking: Booking) -> Reference:
+    """The entry by which the effect that the booking is about was booked."""
+    return Reference(f"{booking.on}/post")
