@@ -9,7 +9,7 @@ export UV_PYTHON_DOWNLOADS := never
 export UV_PROJECT_ENVIRONMENT := .venv
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: help setup demo up down test check format generate grid chaos histories bench clean
+.PHONY: help setup demo up down test check format generate grid chaos histories released bench clean
 .DEFAULT_GOAL := help
 
 help: ## Say what there is
@@ -64,7 +64,10 @@ chaos: setup ## Kill what runs, at every step, and compare the books afterwards
 histories: setup ## Record the replay corpus anew, from the code as it is
 	@$(RUN) tests.replay.record
 
-bench: setup ## Measure, each figure beside its floor (ONLY=saga)
+released: setup ## Keep a database of this release, with data in it, for later ones to migrate; once, at the release
+	@$(RUN) tests.support.released
+
+bench: setup ## Measure, each figure beside its floor (ONLY=saga or ledger)
 	@$(RUN) bench $(ONLY)
 
 clean: ## Stop what runs, and remove everything that was made here

@@ -13,23 +13,21 @@ from pathlib import Path
 from typing import Annotated, NoReturn
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from domain.errors import HoldfastError
 from domain.ids import MerchantId, OperationId, Prefix, is_merchant_id, is_operation_id
 from domain.money import parse
-from workers import dossier, seed
+from workers import dossier, ledger_commands, seed
 from workers.embedded import postgres, temporal
 from workers.embedded.home import AlreadyRuns, home_of, supervisor_of
 from workers.embedded.processes import ROOT
 from workers.embedded.stack import Stack, read_settings
 from workers.embedded.supervisor import READY, leave, running
 from workers.migrations import migrate as apply_migrations
-from workers.settings import Settings
+from workers.prompt import console, say, settings_here
 
-STOP_SECONDS = 60.0  # five processes in turn, each with its own grace
-console = Console(highlight=False)
+STOP_SECONDS = 60.0  # six processes in turn, each with its own grace
 
 
 def _exit(code: int) -> None:
@@ -39,6 +37,7 @@ def _exit(code: int) -> None:
 application = typer.Typer(
     add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, result_callback=_exit
 )
+application.add_typer(ledger_commands.application, name="ledger")
 
 
 @application.command()
@@ -47,14 +46,14 @@ def up(
     keep: Annotated[bool, typer.Option(help="return when all is ready, and leave it running")] = False,
     demo: Annotated[bool, typer.Option(help="tell the demonstration, then stop")] = False,
 ) -> int:
-    """Start Postgres, Temporal, the provider simulator, a worker and the API."""
+    """Start Postgres, Temporal, the provider simulator, a worker, the API and upkeep."""
     home = home_of()
     if supervisor_of(home):
         return _beside_a_running_stack(home, demo=demo)
     if keep:
         code = _start_detached(home)
         return code or (_tell_demo(Stack.read(home)) if demo else _show_places(Stack.read(home)))
-    with running(home, fixed_ports=not demo, say=_say) as supervisor:
+    with running(home, fixed_ports=not demo, say=say) as supervisor:
         if demo:
             return _tell_demo(supervisor.stack)
         _show_places(supervisor.stack)
@@ -68,7 +67,7 @@ def _beside_a_running_stack(home: Path, *, demo: bool) -> int:
         stack = Stack.read(home)
     except FileNotFoundError:
         raise AlreadyRuns("a stack of this clone is being started or stopped: try again in a moment") from None
-    _say("a stack of this clone runs already, and stays")
+    say("a stack of this clone runs already, and stays")
     return _tell_demo(stack) if demo else _show_places(stack)
 
 
@@ -86,7 +85,7 @@ def _start_detached(home: Path) -> int:
         for line in supervisor.stdout:
             if line.strip() == READY:
                 return 0
-            _say(line.strip())
+            say(line.strip())
     except KeyboardInterrupt:
         supervisor.terminate()
         supervisor.wait()
@@ -112,7 +111,7 @@ def down() -> int:
             time.sleep(0.05)
     if os.geteuid() == 0:
         postgres.remove(home)
-    _say("stopped" if supervisor else "nothing was running")
+    say("stopped" if supervisor else "nothing was running")
     return 0
 
 
@@ -134,6 +133,12 @@ def api() -> NoReturn:
     _become("workers.server")
 
 
+@application.command()
+def upkeep() -> NoReturn:
+    """Run one upkeep process in the foreground: seals, verifies and archives the ledger on schedules."""
+    _become("workers.upkeep")
+
+
 def _become(module: str) -> NoReturn:
     """Replace this process, so that signals meet the module itself."""
     environment = {**read_settings(home_of()), **os.environ}
@@ -142,24 +147,24 @@ def _become(module: str) -> NoReturn:
 
 @application.command()
 def migrate() -> int:
-    """Apply the migrations that are missing; the role `holdfast` gets the password of HOLDFAST_DATABASE_URL."""
-    settings = _settings()
+    """Apply the migrations that are missing; each login gets the password that its address in the settings has."""
+    settings = settings_here()
     if settings.admin_url is None:
         console.print("HOLDFAST_ADMIN_URL is not set: the address of the database as a superuser", style="bold red")
         return 2
-    applied = asyncio.run(apply_migrations(settings.admin_url.get_secret_value(), settings.database_password))
+    applied = asyncio.run(apply_migrations(settings.admin_url.get_secret_value(), settings.database_passwords))
     for name in applied:
-        _say(f"applied {name}")
-    _say("the database is up to date")
+        say(f"applied {name}")
+    say("the database is up to date")
     return 0
 
 
 @application.command()
 def register() -> int:
     """Set the Temporal namespace's retention and register the search attributes; again is harmless."""
-    settings = _settings()
+    settings = settings_here()
     asyncio.run(temporal.make_ready(settings.temporal_target, settings.temporal_namespace))
-    _say(f"the namespace {settings.temporal_namespace} is ready")
+    say(f"the namespace {settings.temporal_namespace} is ready")
     return 0
 
 
@@ -168,7 +173,7 @@ def show(operation: Annotated[str, typer.Argument(metavar="PAYMENT", help="or a 
     """Show a payment: its row, what was done with it, its timeline, its entries in the ledger."""
     if not any(is_operation_id(operation, prefix) for prefix in Prefix):
         raise typer.BadParameter(f"{operation} is not the id of an operation")
-    url = _settings().database_url.get_secret_value()
+    url = settings_here().database_url.get_secret_value()
     return 0 if asyncio.run(dossier.show(console, url, OperationId(operation))) else 1
 
 
@@ -182,19 +187,13 @@ def top_up(
     """Book money that a merchant has sent to our bank; in development only."""
     if not is_merchant_id(merchant):
         raise typer.BadParameter("a merchant is 3 to 32 characters of a-z, 0-9 and _, a letter first")
-    settings, money = _settings(), parse(amount, currency.upper())
+    settings, money = settings_here(), parse(amount, currency.upper())
     url = settings.database_url.get_secret_value()
     posted = asyncio.run(
         seed.top_up_by_hand(url, settings.mode, key or f"{time.time_ns()}", MerchantId(merchant), money)
     )
-    _say(f"{money} for {merchant}: {posted.status}")
+    say(f"{money} for {merchant}: {posted.status}")
     return 0 if posted.stands else 1
-
-
-def _settings() -> Settings:
-    for name, value in read_settings(home_of()).items():
-        os.environ.setdefault(name, value)
-    return Settings()
 
 
 def _running_stack() -> Stack:
@@ -217,10 +216,6 @@ def _show_places(stack: Stack) -> int:
         table.add_row(name, place)
     console.print(table)
     return 0
-
-
-def _say(line: str) -> None:
-    console.print(f"• {line}", markup=False)
 
 
 def main(arguments: list[str] | None = None) -> NoReturn:

@@ -1,11 +1,12 @@
 """The one migration runner: numbered plain SQL of every domain, forward only, each file once and never changed.
 
 Each domain's files run in order, one transaction a file, under an advisory lock, so that several runners are safe.
-The login role `holdfast` exists before the first file; the files grant it what it may do.
+The login roles exist before the first file; the files grant each what its process may do.
 """
 
 import asyncio
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +16,11 @@ from domain.errors import HoldfastError
 
 DOMAINS = ("records", "ledger")  # in this order: a later one may speak of an earlier one's roles
 ROOT = Path(__file__).parents[1]
-APP_ROLE = "holdfast"
+APP_ROLE = "holdfast"  # a person at a prompt
+WORKER_ROLE = "holdfast_worker"  # posts, and writes rows; cannot read the ledger
+API_ROLE = "holdfast_api"  # reads balances, and writes rows; cannot post
+UPKEEP_ROLE = "holdfast_upkeep"  # seals, verifies, archives; can neither post nor touch a payment's rows
+LOGINS = (APP_ROLE, WORKER_ROLE, API_ROLE, UPKEEP_ROLE)
 ROLE_TRIES = 50  # two and a half seconds of runners that start at the same moment
 LOCK = 0x401DFA57  # any number that is ours alone
 
@@ -57,14 +62,20 @@ def all_migrations(root: Path = ROOT) -> list[Migration]:
     ]
 
 
-async def migrate(admin_url: str, app_password: str, migrations: list[Migration] | None = None) -> list[str]:
+async def migrate(
+    admin_url: str, passwords: str | Mapping[str, str], migrations: list[Migration] | None = None
+) -> list[str]:
     """Apply what is missing as a superuser; return the names of what was applied.
+
+    `passwords` are those of the login roles, or one for all of them. A role without one keeps what it has; a new role
+    without one cannot log in.
 
     Raises `ChangedMigration` where an applied file has changed, before anything is run.
     """
     connection = await asyncpg.connect(admin_url)
     try:
-        await _ensure_role(connection, app_password)
+        for login in LOGINS:
+            await _ensure_role(connection, login, passwords if isinstance(passwords, str) else passwords.get(login, ""))
         await connection.execute("SELECT pg_advisory_lock($1)", LOCK)
         await connection.execute(HISTORY)
         rows = await connection.fetch("SELECT domain, name, digest FROM holdfast.migration")
@@ -88,22 +99,22 @@ async def migrate(admin_url: str, app_password: str, migrations: list[Migration]
         await connection.close()  # which gives the lock back
 
 
-async def _ensure_role(connection: asyncpg.Connection, password: str) -> None:
-    """Create the login role, or give it this password.
+async def _ensure_role(connection: asyncpg.Connection, role: str, password: str) -> None:
+    """Create a login role, or give it this password.
 
     Roles are the cluster's while advisory locks are a database's, so another database's runner may be at it: then
     Postgres says "tuple concurrently updated", and the next try finds its work done.
     """
-    literal = await connection.fetchval("SELECT quote_literal($1)", password)
-    for attempt in range(ROLE_TRIES):
+    secret = f"PASSWORD {await connection.fetchval('SELECT quote_literal($1)', password)}" if password else ""
+    for tries_left in reversed(range(ROLE_TRIES)):
         try:
-            await connection.execute(f"CREATE ROLE {APP_ROLE} LOGIN PASSWORD {literal}")
+            if await connection.fetchval("SELECT true FROM pg_roles WHERE rolname = $1", role):
+                if secret:
+                    await connection.execute(f"ALTER ROLE {role} {secret}")
+            else:
+                await connection.execute(f"CREATE ROLE {role} LOGIN {secret}")
             return
-        except (asyncpg.DuplicateObjectError, asyncpg.UniqueViolationError):
-            try:
-                await connection.execute(f"ALTER ROLE {APP_ROLE} PASSWORD {literal}")
-                return
-            except asyncpg.InternalServerError:
-                if attempt == ROLE_TRIES - 1:
-                    raise
-                await asyncio.sleep(0.05)
+        except (asyncpg.DuplicateObjectError, asyncpg.UniqueViolationError, asyncpg.InternalServerError):
+            if not tries_left:
+                raise
+            await asyncio.sleep(0.05)

@@ -50,7 +50,7 @@ async def main() -> None:
             log.warning("api.closed", why="no credentials are configured: only /healthz is answered")
         else:
             require_development(host=settings.api_host, mode=settings.mode)
-            pool = await stack.enter_async_context(database(settings))
+            pool = await stack.enter_async_context(database(settings.api_database_url, settings))
             app = open_app(settings, pool, await temporal(settings))
         config = uvicorn.Config(
             app,

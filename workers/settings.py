@@ -3,7 +3,9 @@
 Knows no process: what a setting is good for is the business of whoever reads it.
 """
 
+from collections.abc import Mapping
 from enum import StrEnum
+from pathlib import Path
 from typing import Self
 from urllib.parse import unquote, urlsplit
 
@@ -35,7 +37,19 @@ class Settings(BaseSettings):
 
     database_url: SecretStr = Field(
         default=SecretStr("postgresql://holdfast@127.0.0.1:5433/holdfast"),
-        description="the database, as role `holdfast`",
+        description="the database, as role `holdfast`: for commands at a prompt",
+    )
+    worker_database_url: SecretStr = Field(
+        default=SecretStr("postgresql://holdfast_worker@127.0.0.1:5433/holdfast"),
+        description="the database, as role `holdfast_worker`, which posts and cannot read the ledger",
+    )
+    api_database_url: SecretStr = Field(
+        default=SecretStr("postgresql://holdfast_api@127.0.0.1:5433/holdfast"),
+        description="the database, as role `holdfast_api`, which reads balances and cannot post",
+    )
+    upkeep_database_url: SecretStr = Field(
+        default=SecretStr("postgresql://holdfast_upkeep@127.0.0.1:5433/holdfast"),
+        description="the database, as role `holdfast_upkeep`, which seals, verifies and archives",
     )
     admin_url: SecretStr | None = Field(
         default=None, description="the database, as a superuser; `holdfast migrate` alone needs it"
@@ -59,6 +73,21 @@ class Settings(BaseSettings):
     )
     webhook_secret: SecretStr = Field(
         default=SecretStr(KNOWN_TO_ALL), description="key of the simulator's webhook signatures"
+    )
+
+    seal_key: SecretStr | None = Field(
+        default=None, description="private key that signs seals (`holdfast ledger new-seal-key`); upkeep alone needs it"
+    )
+    seal_public_keys: str = Field(
+        default="", description="public keys of all seals so far, separated by commas: what verify trusts"
+    )
+    seal_file: Path = Field(
+        default=Path("seals.jsonl"),
+        description="file, off the database, that each seal is also added to: it proves that none is missing",
+    )
+    archive_directory: Path = Field(default=Path("archive"), description="where archived months of the ledger go")
+    archive_after_months: int = Field(
+        default=0, description="months after which a month of the ledger is archived; 0: never by itself", ge=0
     )
 
     fee_basis_points: int = Field(
@@ -94,9 +123,11 @@ class Settings(BaseSettings):
     )
 
     @property
-    def database_password(self) -> str:
-        """The password in the database's address: what `holdfast migrate` gives the role."""
-        return unquote(urlsplit(self.database_url.get_secret_value()).password or "")
+    def database_passwords(self) -> Mapping[str, str]:
+        """The password in each address of the database, by login role: what `holdfast migrate` gives the roles."""
+        urls = (self.database_url, self.worker_database_url, self.api_database_url, self.upkeep_database_url)
+        parts = [urlsplit(url.get_secret_value()) for url in urls]
+        return {unquote(part.username or ""): unquote(part.password or "") for part in parts}
 
     @property
     def patience(self) -> Patience:
@@ -113,6 +144,14 @@ class Settings(BaseSettings):
             known = [name for name in SECRETS if getattr(self, name).get_secret_value() == KNOWN_TO_ALL]
             if known:
                 raise ValueError(f"live mode needs secrets of its own: {', '.join(known)}")
+        return self
+
+
+class UpkeepSettings(Settings):
+    """What upkeep needs to know: it talks to no provider, so it is given none of the secrets for that."""
+
+    @model_validator(mode="after")
+    def _live_secrets_are_not_those_of_development(self) -> Self:
         return self
 
 

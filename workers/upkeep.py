@@ -1,28 +1,45 @@
-"""What each worker does now and then: removes answers whose time is over, and makes the ledger's coming months."""
+"""The upkeep process: seals, verifies and archives the ledger, makes its months, removes stale claims, on schedules.
+
+A process of its own, because it holds what no other may: the key that signs seals, and the right to take months out.
+It cannot post. Any number may run; Temporal gives each task to one of them.
+"""
 
 import asyncio
+import os
+import signal
+import sys
+from contextlib import AsyncExitStack
 
-import asyncpg
 import structlog
 
-from ledger.journal import Journal
-from records.claims import Claims
-
-PAUSE_SECONDS = 3600.0  # answers are kept thirty days, months are made a year ahead: an hour is soon enough
-MONTHS_AHEAD = 12
-CHUNK = 1000  # rows per statement, so that no purge holds anybody up
+from observability.logging import configure
+from workers import schedules
+from workers.settings import UpkeepSettings
+from workers.wiring import temporal, upkeep, upkeep_database, upkeep_worker
 
 log = structlog.get_logger()
 
 
-async def run(pool: asyncpg.Pool) -> None:
-    """Do it for ever; what fails is done an hour later."""
-    claims, journal = Claims(pool), Journal(pool)
-    while True:
-        try:
-            await journal.ensure_months(MONTHS_AHEAD)
-            while await claims.purge(CHUNK) == CHUNK:
-                pass
-        except (asyncpg.PostgresError, OSError, TimeoutError) as failure:
-            log.warning("upkeep.failed", failure=str(failure))
-        await asyncio.sleep(PAUSE_SECONDS)
+async def main() -> None:
+    """Run until SIGTERM or SIGINT."""
+    settings = UpkeepSettings()
+    configure("upkeep", settings.log_level)
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    async with AsyncExitStack() as stack:
+        pool = await stack.enter_async_context(upkeep_database(settings))
+        client = await temporal(settings)
+        await stack.enter_async_context(upkeep_worker(client, settings, upkeep(pool, settings)))
+        await schedules.ensure(client)
+        log.info("upkeep.started")
+        await stop.wait()
+        log.info("upkeep.stopping")
+
+
+if __name__ == "__main__":
+    asyncio.run(main())
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)  # the Temporal client can abort at interpreter exit

@@ -6,38 +6,58 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 import asyncpg
+from pydantic import SecretStr
 from temporalio.client import Client
 from temporalio.worker import PollerBehaviorSimpleMaximum, Worker
 
 from activities.books import OurBooks
 from activities.provider import ProviderCalls
+from activities.upkeep import LedgerUpkeep
 from adapters.port import PaymentProvider
 from contracts import queues
+from contracts import upkeep as upkeep_contract
 from contracts.payloads import DATA_CONVERTER
 from ledger.journal import Journal
+from ledger.months import Months
 from records.calls import CallJournal
+from records.claims import Claims
 from records.operations import Operations
 from risk.rules import EMPTY
+from workers import durability, ledger_upkeep
 from workers.sandbox import SANDBOX
 from workers.settings import Settings
 from workflows.payment import PaymentWorkflow
 from workflows.payout import PayoutWorkflow
 from workflows.refund import RefundWorkflow
+from workflows.upkeep import WORKFLOWS as UPKEEP_WORKFLOWS
 
 WORKFLOWS = (PaymentWorkflow, RefundWorkflow, PayoutWorkflow)
+ARCHIVIST = "upkeep"  # whom the audit names where no person asked
+SESSION = {"application_name": "holdfast", "default_transaction_isolation": "read committed"}
 
 
 @asynccontextmanager
-async def database(settings: Settings) -> AsyncGenerator[asyncpg.Pool]:
-    """Open this process's pool, as role `holdfast`."""
+async def database(url: SecretStr, settings: Settings) -> AsyncGenerator[asyncpg.Pool]:
+    """Open this process's pool under its own login; raises `NotDurable` where real money may not be booked there."""
     async with asyncpg.create_pool(
-        settings.database_url.get_secret_value(),
+        url.get_secret_value(),
         min_size=2,
         max_size=settings.database_connections,
         reset=_nothing_to_reset,
         command_timeout=10,  # seconds: what takes longer is stuck, and is asked again under the same reference
-        server_settings={"application_name": "holdfast", "default_transaction_isolation": "read committed"},
+        server_settings=SESSION,
     ) as pool:
+        await durability.require(pool, settings.mode)
+        yield pool
+
+
+@asynccontextmanager
+async def upkeep_database(settings: Settings) -> AsyncGenerator[asyncpg.Pool]:
+    """Open the pool of upkeep, whose statements may read the whole book and take as long as that takes."""
+    async with asyncpg.create_pool(
+        settings.upkeep_database_url.get_secret_value(), min_size=1, max_size=8, server_settings=SESSION
+    ) as pool:
+        await durability.require(pool, settings.mode)
         yield pool
 
 
@@ -122,3 +142,30 @@ def workers(client: Client, settings: Settings, parts: Carried, places: Mapping[
                 )
             )
     return made
+
+
+def upkeep(pool: asyncpg.Pool, settings: Settings) -> LedgerUpkeep:
+    """Carry upkeep out over a database. Raises `NoSealKey` and `BadSealKey`."""
+    return LedgerUpkeep(
+        months=Months(pool),
+        sealer=ledger_upkeep.sealer(pool, settings),
+        verifier=ledger_upkeep.verifier(pool, settings),
+        archivist=ledger_upkeep.archive(pool, settings, ARCHIVIST),
+        archive_after=settings.archive_after_months,
+        claims=Claims(pool),
+    )
+
+
+def upkeep_worker(client: Client, settings: Settings, upkeep: LedgerUpkeep) -> Worker:
+    """The worker of upkeep: a handful of runs a day, none of which anybody waits for."""
+    return Worker(
+        client,
+        task_queue=upkeep_contract.QUEUE,
+        workflows=UPKEEP_WORKFLOWS,
+        activities=[upkeep.ensure_months, upkeep.seal, upkeep.verify, upkeep.archive, upkeep.purge_claims],
+        workflow_runner=SANDBOX,
+        workflow_failure_exception_types=[],  # a bug fails the task, never the run
+        max_cached_workflows=20,  # each lives for one activity
+        max_concurrent_activities=5,  # one of each task: more would only wait for the same disk
+        graceful_shutdown_timeout=timedelta(seconds=settings.graceful_shutdown_seconds),
+    )

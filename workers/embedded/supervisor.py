@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import os
 import secrets
+import shutil
 import signal
 import sys
 import threading
@@ -23,18 +24,19 @@ import asyncpg
 from temporalio.service import RPCError
 
 from domain.errors import HoldfastError
+from ledger.seal_keys import SealKey
 from workers.embedded import postgres, temporal
 from workers.embedded.home import claimed
 from workers.embedded.processes import Child, Nursery, free_ports, is_free
-from workers.embedded.stack import Stack, forget, write_settings
-from workers.migrations import APP_ROLE, migrate
+from workers.embedded.stack import Stack, forget, write_private, write_settings
+from workers.migrations import API_ROLE, APP_ROLE, UPKEEP_ROLE, WORKER_ROLE, migrate
 from workers.seed import seed
 from workers.settings import environment_of
 
 DATABASE = "holdfast"
 FIXED = {"api": 8080, "simulator": 8090, "temporal": 7233, "temporal_ui": 8233, "postgres": 5433}
-ALL = ("postgres", "temporal", "simulator", "worker", "api")
-STOP_ORDER = ("api", "worker", "simulator", "temporal", "postgres")
+ALL = ("postgres", "temporal", "simulator", "worker", "api", "upkeep")
+STOP_ORDER = ("api", "worker", "upkeep", "simulator", "temporal", "postgres")
 READY_SECONDS = 120.0  # measured: 1 s on an idle machine, 25 s on one five times overloaded
 TRIES = 3  # between finding a free port and listening on it another process may take it; not three times in a row
 LOOK_SECONDS = 0.2  # how soon a death is seen
@@ -43,6 +45,13 @@ RESTARTS_MAX = 10  # of one process in a minute: more means that it cannot live
 RESTART_WINDOW_SECONDS = 60.0
 MARK = "HOLDFAST_STACK_HOME"  # in each process's environment, so that a person sees whose it is
 MODULE = (sys.executable, "-m")
+SEAL_KEY, SEAL_FILE, ARCHIVE = "seal.key", "seals.jsonl", "archive"  # in the stack's home
+LOGIN_SETTINGS = {
+    "database_url": APP_ROLE,
+    "worker_database_url": WORKER_ROLE,
+    "api_database_url": API_ROLE,
+    "upkeep_database_url": UPKEEP_ROLE,
+}
 READY = "ready"  # the last line of the detached form's output
 
 Say = Callable[[str], None]
@@ -162,24 +171,33 @@ class Supervisor:
 
     def _start(self, ports: dict[str, int]) -> None:
         """Start what needs nobody at once, wait for it, then what needs it."""
-        if postgres.is_new(self._home):  # runs that an old database knew would miss their rows
-            for file in self._home.glob("temporal.db*"):
-                file.unlink()
+        if postgres.is_new(self._home):
+            _forget_the_old_database(self._home)
         cluster = postgres.prepare(self._home, ports["postgres"])
         stack = self._stack = _stack_on(ports, cluster)
         app_password, simulator_secret = secrets.token_urlsafe(24), secrets.token_urlsafe(24)
-        settings = environment_of(
-            {
-                "database_url": cluster.url(DATABASE, user=APP_ROLE, password=app_password),
-                "temporal_target": stack.temporal,
-                "api_port": ports["api"],
-                "development_token": stack.token,
-                "simulator_url": stack.simulator,
-                "simulator_secret": simulator_secret,
-                "webhook_secret": simulator_secret,
-            }
-        )
-        write_settings(self._home, settings)
+        urls = {
+            login: cluster.url(DATABASE, user=role, password=app_password) for login, role in LOGIN_SETTINGS.items()
+        }
+        shared: dict[str, object] = {
+            "temporal_target": stack.temporal,
+            "simulator_url": stack.simulator,
+            "simulator_secret": simulator_secret,
+            "webhook_secret": simulator_secret,
+        }
+        of_worker = {**shared, "worker_database_url": urls["worker_database_url"]}
+        of_api = {
+            **shared,
+            "api_database_url": urls["api_database_url"],
+            "api_port": ports["api"],
+            "development_token": stack.token,
+        }
+        of_upkeep = {
+            **shared,
+            "upkeep_database_url": urls["upkeep_database_url"],
+            **_settings_of_seals(self._home),
+        }
+        write_settings(self._home, environment_of({**of_worker, **of_api, **of_upkeep, **urls}))
         engine = temporal.command(
             port=ports["temporal"], ui_port=ports["temporal_ui"], database=self._home / "temporal.db"
         )
@@ -191,10 +209,11 @@ class Supervisor:
         wait("postgres", lambda: asyncio.run(_prepare_database(cluster, app_password)), "its migrations applied")
         wait("temporal", lambda: asyncio.run(temporal.make_ready(stack.temporal)), f"its UI on {stack.temporal_ui}")
         wait("simulator", lambda: _answers(f"{stack.simulator}/healthz"), f"on {stack.simulator}")
-        begin("worker", [*MODULE, "workers.worker"], environment=settings)
-        begin("api", [*MODULE, "workers.server"], environment=settings)
+        begin("worker", [*MODULE, "workers.worker"], environment=environment_of(of_worker))
+        begin("api", [*MODULE, "workers.server"], environment=environment_of(of_api))
         wait("worker", lambda: asyncio.run(_is_polled(stack.temporal)), "it polls")
         wait("api", lambda: _answers(f"{stack.api}/readyz"), f"on {stack.api}")
+        begin("upkeep", [*MODULE, "workers.upkeep"], environment=environment_of(of_upkeep))  # nobody waits for it
 
     def _begin(
         self,
@@ -254,6 +273,27 @@ def _until(child: Child, ready: Callable[[], object]) -> None:
             time.sleep(0.05)
         else:
             return
+
+
+def _forget_the_old_database(home: Path) -> None:
+    """Remove what others remember of a database that is gone: runs would miss their rows, seals their windows."""
+    for file in (*home.glob("temporal.db*"), home / SEAL_FILE):
+        file.unlink(missing_ok=True)
+    shutil.rmtree(home / ARCHIVE, ignore_errors=True)
+
+
+def _settings_of_seals(home: Path) -> dict[str, object]:
+    """The key that this home seals with, made once, and where seals and archived months go."""
+    file = home / SEAL_KEY
+    if not file.exists():
+        write_private(file, SealKey.generate().text)
+    key = SealKey.parse(file.read_text())
+    return {
+        "seal_key": key.text,
+        "seal_public_keys": key.public.text,
+        "seal_file": home / SEAL_FILE,
+        "archive_directory": home / ARCHIVE,
+    }
 
 
 async def _prepare_database(cluster: postgres.Cluster, app_password: str) -> None:
