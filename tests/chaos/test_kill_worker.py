@@ -110,7 +110,7 @@ async def held(live: Live, table: str) -> AsyncGenerator[Callable[[], Awaitable[
     await connection.execute(f"LOCK TABLE {table} IN SHARE ROW EXCLUSIVE MODE")
 
     async def somebody_waits() -> None:
-        waiting = "SELECT count(*) FROM pg_stat_activity WHERE usename = 'holdfast' AND wait_event_type = 'Lock'"
+        waiting = "SELECT count(*) FROM pg_stat_activity WHERE usename = 'holdfast_worker' AND wait_event_type = 'Lock'"
         async with asyncio.timeout(30):
             while not await live.pool.fetchval(waiting):
                 await asyncio.sleep(0.02)

@@ -10,10 +10,10 @@ import pytest
 
 from domain.ids import MerchantId, OperationId, Prefix, Reference
 from domain.money import Money
-from ledger.accounts import DISPUTED_FUNDS, payable, receivable, unsettled
+from ledger.accounts import PAYOUTS_IN_TRANSIT, payable, receivable, unsettled
+from ledger.entry import Entry, HoldAction, HoldChange, Line, Nature
 from ledger.journal import Journal, Posted, Status
-from ledger.postings import Entry, Line, Nature, RefundableChange
-from tests.support.ledger_flows import MERCHANT, PROVIDER, Flows, flows, operation
+from tests.support.ledger_flows import MERCHANT, PROVIDER, Flows, flows, hold_of, operation
 
 EUR = "EUR"
 PAYABLE, UNSETTLED, RECEIVABLE = payable(MERCHANT).code, unsettled(MERCHANT).code, receivable(PROVIDER).code
@@ -37,9 +37,9 @@ async def post(journal: Journal, *entries: Entry) -> list[Status]:
 
 
 async def layers(journal: Journal, code: str, currency: str = EUR) -> tuple[int, int, int]:
+    """An account's three layers; one that nothing has been posted to is empty, whether it is open or not."""
     balance = await journal.balance(code, currency)
-    assert balance is not None
-    return balance.posted, balance.pending_debit, balance.pending_credit
+    return (balance.posted, balance.pending_debit, balance.pending_credit) if balance else (0, 0, 0)
 
 
 async def captured(journal: Journal, key: str, minor: int) -> OperationId:
@@ -82,7 +82,7 @@ async def test_other_content_under_a_reference_is_a_conflict_that_leaves_an_even
     await post(journal, flows.hold(payment(), euro(100)))
     assert await post(journal, flows.hold(payment(), euro(101))) == [Status.CONFLICTING_CONTENT]
     assert await layers(journal, RECEIVABLE) == (0, 100, 0)
-    assert await pool.fetchval("SELECT count(*) FROM ledger.event WHERE action = 'ledger.conflict'") == 1
+    assert await pool.fetchval("SELECT count(*) FROM ledger.event WHERE action = 'entry.conflict'") == 1
 
 
 async def test_fifty_duplicates_at_once_are_one_entry_and_an_altered_one_is_a_conflict(journal: Journal) -> None:
@@ -114,7 +114,9 @@ async def test_payouts_at_once_cannot_draw_more_than_there_is(journal: Journal, 
     balance = await journal.balance(PAYABLE, EUR)
     assert balance is not None
     assert balance.available == 10
-    proofs = await pool.fetch("SELECT amount, available_before FROM ledger.gate ORDER BY available_before DESC")
+    proofs = await pool.fetch(
+        "SELECT hold_amount, available_before FROM ledger.entry WHERE bounded_account IS NOT NULL ORDER BY 2 DESC"
+    )
     assert [tuple(proof) for proof in proofs] == [(30, 100), (30, 70), (30, 40)]
     assert await journal.verify() is None
 
@@ -124,7 +126,7 @@ async def test_refunds_at_once_cannot_give_back_more_than_was_captured(journal: 
     gates = [flows.refund_reserve(operation(Prefix.REFUND, str(number)), whole, euro(40)) for number in range(10)]
     answers = await asyncio.gather(*(journal.post(gate) for gate in gates))
     assert Counter(answer.status for answer in answers) == {Status.POSTED: 2, Status.REFUNDABLE_EXCEEDED: 8}
-    left = await journal.refundable(whole)
+    left = await journal.refundable(whole, EUR)
     assert left is not None
     assert (left.captured, left.reserved, left.left) == (100, 80, 20)
 
@@ -134,7 +136,7 @@ async def test_a_refund_needs_no_balance_of_the_merchant(journal: Journal) -> No
     entries = flows.refund_reserve(refund, whole, euro(100)), flows.refund_done(refund, whole, euro(100))
     assert await post(journal, *entries) == [Status.POSTED] * 2
     assert await layers(journal, PAYABLE) == (100, 0, 0)
-    left = await journal.refundable(whole)
+    left = await journal.refundable(whole, EUR)
     assert left is not None
     assert (left.refunded, left.reserved, left.left) == (100, 0, 0)
 
@@ -150,7 +152,7 @@ async def test_a_refund_of_what_was_never_captured_is_refused_and_does_not_hinde
     early = flows.refund_reserve(operation(Prefix.REFUND, "early"), payment(), Money(1, "JPY"))
     assert await post(journal, early) == [Status.REFUNDABLE_EXCEEDED]
     await captured(journal, "one", 100)
-    left = await journal.refundable(payment())
+    left = await journal.refundable(payment(), EUR)
     assert left is not None
     assert (left.currency, left.left) == (EUR, 100)
 
@@ -186,14 +188,12 @@ async def test_a_chargeback_is_booked_after_the_balance_was_paid_out(journal: Jo
     payout = operation(Prefix.PAYOUT, "all")
     await post(journal, flows.top_up("one", euro(100)), flows.payout_reserve(payout, euro(100)))
     await post(journal, flows.payout_accepted(payout, euro(100)), flows.payout_paid(payout, euro(100)))
-    lost = Entry(
-        reference=Reference("simulator:dispute-7/lost"),
-        kind="dispute_lost",
-        nature=Nature.FACT,
-        lines=(Line(payable(MERCHANT), euro(60)), Line(DISPUTED_FUNDS, euro(-60))),
-        refundable=RefundableChange(payment=payment(), disputed=60),
-    )
+    withdrawn = flows.funds_withdrawn("case-7", payment(), euro(60))
+    lost = flows.dispute_lost("case-7", "case-7", payment(), euro(60))
+    assert await post(journal, withdrawn) == [Status.POSTED]
+    assert await layers(journal, PAYABLE) == (0, 60, 0)
     assert await post(journal, lost) == [Status.POSTED]
+    assert await layers(journal, PAYABLE) == (60, 0, 0)
     balance = await journal.balance(PAYABLE, EUR)
     assert balance is not None
     assert balance.available == -60
@@ -224,7 +224,7 @@ async def test_a_hold_and_its_release_at_once_leave_nothing_held(journal: Journa
 
 async def test_a_closed_account_refuses_gates_and_takes_facts(journal: Journal, admin_pool: asyncpg.Pool) -> None:
     await post(journal, flows.top_up("one", euro(100)))
-    await admin_pool.execute("UPDATE ledger.balance SET closed = true")
+    await admin_pool.fetchval("SELECT ledger.set_closed($1, 'EUR', true, 'ada', 'it has left us')", PAYABLE)
     payout = operation(Prefix.PAYOUT, "one")
     assert await post(journal, flows.payout_reserve(payout, euro(50))) == [Status.ACCOUNT_CLOSED]
     assert await post(journal, flows.top_up("two", euro(5))) == [Status.POSTED]
@@ -263,9 +263,9 @@ async def test_a_statement_is_read_page_by_page_with_running_balances(journal: J
     for number in range(1, 6):
         await post(journal, flows.top_up(f"line{number}", euro(number)))
     first = await journal.statement(PAYABLE, EUR, limit=3)
-    second = await journal.statement(PAYABLE, EUR, after_version=first[-1].version, limit=3)
+    second = await journal.statement(PAYABLE, EUR, after=first[-1].position, limit=3)
     assert [line.version for line in first + second] == [1, 2, 3, 4, 5]
-    assert [line.balance_after for line in first + second] == [-1, -3, -6, -10, -15]
+    assert [line.posted_after for line in first + second] == [-1, -3, -6, -10, -15]
 
 
 async def test_the_entries_of_an_operation_tell_its_story(journal: Journal) -> None:
@@ -280,14 +280,44 @@ async def test_the_entries_of_an_operation_tell_its_story(journal: Journal) -> N
     ]
 
 
-async def test_each_entry_and_each_refusal_leaves_its_event(journal: Journal, pool: asyncpg.Pool) -> None:
+async def test_each_entry_and_each_refusal_says_who_when_and_why(journal: Journal, pool: asyncpg.Pool) -> None:
     payout = operation(Prefix.PAYOUT, "one")
-    await post(journal, flows.payout_reserve(payout, euro(1)), flows.top_up("one", euro(9)))
-    await post(journal, flows.payout_reserve(payout, euro(1)))
-    events = await pool.fetch("SELECT actor, action, subject, detail->>'status' FROM ledger.event ORDER BY at")
-    assert [tuple(event) for event in events] == [
-        ("holdfast", "ledger.refused", f"{payout}/hold", "insufficient_funds"),
-        ("holdfast", "ledger.posted", "bank:one/top-up", None),
+    before: datetime = await pool.fetchval("SELECT clock_timestamp()")
+    refused, booked = flows.payout_reserve(payout, euro(1)), flows.top_up("one", euro(9))
+    await post(journal, refused, booked)
+    await post(journal, refused)
+    corrected = flows.taken_back("case-1", booked)
+    await Journal(pool, actor="ada").post(corrected)
+    entries = await pool.fetch(
+        "SELECT reference, kind, actor, why, reverses, posted_at FROM ledger.entry ORDER BY posted_at"
+    )
+    assert [tuple(entry)[:-1] for entry in entries] == [
+        (booked.reference, "top_up", "holdfast", "", None),
+        (corrected.reference, "correction", "ada", corrected.why, booked.reference),
+    ]
+    rejections = await pool.fetch("SELECT reference, kind, actor, status, amount, currency, at FROM ledger.rejection")
+    assert [tuple(rejection)[:-1] for rejection in rejections] == [
+        (f"{payout}/hold", "payout_reserve", "holdfast", "insufficient_funds", 1, EUR)
+    ]
+    times = [rejections[0]["at"], *(entry["posted_at"] for entry in entries)]
+    assert before < times[0] < times[1] < times[2] < before + timedelta(minutes=5)
+
+
+async def test_what_leaves_no_entry_leaves_its_event(
+    journal: Journal, pool: asyncpg.Pool, admin_pool: asyncpg.Pool
+) -> None:
+    await post(journal, flows.top_up("one", euro(9)), flows.top_up("one", euro(8)))
+    for closed in (True, True, False):
+        await admin_pool.fetchval("SELECT ledger.set_closed($1, 'EUR', $2, 'ada', 'it asked us to')", PAYABLE, closed)
+    events = await pool.fetch("SELECT actor, action, subject, why, before->>'posted' FROM ledger.event ORDER BY id")
+    assert sorted(tuple(event) for event in events[:2]) == [
+        ("holdfast", "account.opened", "holdfast:bank", "", None),
+        ("holdfast", "account.opened", PAYABLE, "", None),
+    ]
+    assert [tuple(event) for event in events[2:]] == [
+        ("holdfast", "entry.conflict", "bank:one/top-up", "", None),
+        ("ada", "account.closed", PAYABLE, "it asked us to", "-9"),
+        ("ada", "account.reopened", PAYABLE, "it asked us to", "-9"),
     ]
 
 
@@ -296,10 +326,74 @@ async def test_currencies_with_other_exponents_stand_apart(journal: Journal) -> 
     assert [await layers(journal, PAYABLE, code) for code in ("JPY", "EUR", "BHD")] == [(-1234, 0, 0)] * 3
 
 
-async def test_a_fact_that_draws_on_a_hold_of_another_currency_is_a_bug_and_raises(journal: Journal) -> None:
+async def test_a_fact_in_another_currency_than_its_hold_is_booked_and_leaves_the_hold_as_it_is(
+    journal: Journal,
+) -> None:
     await post(journal, flows.hold(payment(), euro(100)))
-    with pytest.raises(asyncpg.RaiseError, match=r"the hold .* is in EUR, not in JPY"):
-        await journal.post(flows.capture(operation(Prefix.CAPTURE, "yen"), payment(), Money(10, "JPY")))
+    yen = flows.capture(operation(Prefix.CAPTURE, "yen"), payment(), Money(10, "JPY"), final=True)
+    answer = await journal.post(yen)
+    assert (answer.status, answer.hold_left) == (Status.POSTED, 100)
+    assert await layers(journal, RECEIVABLE) == (0, 100, 0)
+    assert await layers(journal, RECEIVABLE, "JPY") == (10, 0, 0)
+    assert await journal.verify() is None
+
+
+def gate_on(hold: Reference, key: str, money: Money, *, final: bool = False) -> Entry:
+    """A gate that asks for money of a hold which is there: one more transfer of it, say."""
+    return Entry(
+        reference=Reference(f"tests:{key}/use"),
+        kind="use_of_a_hold",
+        nature=Nature.GATE,
+        lines=(Line(payable(MERCHANT), money), Line(PAYOUTS_IN_TRANSIT, Money(-money.minor, money.currency))),
+        hold=HoldChange(reference=hold, action=HoldAction.USE, money=money, final=final),
+    )
+
+
+async def test_a_gate_gets_no_more_of_a_hold_than_it_has_left_and_is_told_precisely(journal: Journal) -> None:
+    payout = operation(Prefix.PAYOUT, "one")
+    await post(journal, flows.top_up("one", euro(100)), flows.payout_reserve(payout, euro(70)))
+    hold = hold_of(payout)
+    assert await post(journal, gate_on(hold, "over", euro(71))) == [Status.HOLD_EXCEEDED]
+    assert await post(journal, gate_on(hold, "other", Money(1, "JPY"))) == [Status.CURRENCY_DIFFERS]
+    assert await post(journal, gate_on(hold_of(payment()), "none", euro(1))) == [Status.HOLD_NOT_OPEN]
+    assert await layers(journal, PAYABLE) == (-100, 70, 0)
+    answer = await journal.post(gate_on(hold, "part", euro(30)))
+    assert (answer.status, answer.hold_left) == (Status.POSTED, 70)
+    assert await post(journal, gate_on(hold, "again", euro(41))) == [Status.HOLD_EXCEEDED]
+    assert await post(journal, gate_on(hold, "rest", euro(40))) == [Status.POSTED]
+    assert await post(journal, gate_on(hold, "late", euro(1))) == [Status.HOLD_NOT_OPEN]
+    assert await layers(journal, PAYABLE) == (-30, 0, 0)
+    again = await journal.post(gate_on(hold, "over", euro(71)))
+    assert (again.status, again.first) == (Status.REJECTED_BEFORE, Status.HOLD_EXCEEDED)
+    assert await journal.verify() is None
+
+
+async def test_an_expired_hold_refuses_gates_and_serves_facts(journal: Journal) -> None:
+    await post(journal, flows.hold(payment(), euro(100), expires_seconds=0.001))
+    await asyncio.sleep(0.01)
+    assert await post(journal, gate_on(hold_of(payment()), "late", euro(1))) == [Status.HOLD_NOT_OPEN]
+    answer = await journal.post(flows.capture(operation(Prefix.CAPTURE, "late"), payment(), euro(40)))
+    assert (answer.status, answer.hold_left) == (Status.POSTED, 100)
+    assert await layers(journal, RECEIVABLE) == (40, 60, 0)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "final", "ends"), [(0, True, "captured"), (0, False, "voided"), (0.001, False, "expired")]
+)
+async def test_a_hold_ends_captured_voided_or_expired(
+    journal: Journal, pool: asyncpg.Pool, seconds: float, final: bool, ends: str
+) -> None:
+    async def state() -> tuple[str, int]:
+        row = await pool.fetchrow("SELECT state, remaining FROM ledger.hold WHERE reference = $1", hold_of(payment()))
+        assert row is not None
+        return row["state"], row["remaining"]
+
+    await post(journal, flows.hold(payment(), euro(100), expires_seconds=seconds))
+    assert await state() == ("open", 100)
+    await post(journal, flows.capture(operation(Prefix.CAPTURE, "one"), payment(), euro(40), final=final))
+    await asyncio.sleep(0.01)
+    await post(journal, flows.release(payment()))
+    assert await state() == (ends, 0)
 
 
 async def test_shuffled_writers_of_the_same_accounts_and_holds_never_deadlock(

@@ -1,270 +1,194 @@
 """The journal beside an independent book: whatever is posted, in whatever order, both say the same.
 
-The book below knows the rules from docs/ledger.md alone and shares no code with the ledger. Few ids and amounts are
-drawn, so that repetitions, conflicts, refusals and facts that come out of order are common.
+Hypothesis decides what happens: one entry by the single path, the same by the batch path, or many at once, so that the
+writer makes batches of them; accounts are closed and opened again in between. Afterwards every balance, hold, payment,
+refusal and conflict is compared, and the ledger verifies itself.
 """
 
+import asyncio
 import itertools
-from dataclasses import dataclass, field
-from typing import cast
+from collections import Counter
+from collections.abc import Coroutine, Sequence
+from typing import Any, TypeVar
 
 import asyncpg
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, rule, run_state_machine_as_test
 
-from domain.ids import MerchantId, OperationId, Prefix
-from domain.money import Money
-from ledger.journal import Balance, Journal, Status
-from ledger.postings import Entry
-from tests.support.ledger_flows import Flows, operation
+from domain.ids import Prefix
+from ledger import writer
+from ledger.journal import Journal
+from tests.support.ledger_book import Book, Deed, Held, Said
+from tests.support.ledger_calls import Call, SeenPool
+from tests.support.ledger_world import EUR, EVENTS, HOLDS, OWN, USD, Event, World
 
-EXAMPLES = 60  # some seconds on a small machine
-EUR = "EUR"
-FACT_KINDS = ("capture", "release", "refund_done", "payout_accepted", "payout_paid", "payout_failed", "top_up")
-KINDS = ("hold", "refund_reserve", "payout_reserve", *FACT_KINDS)
+EXAMPLES = 40  # about fifteen seconds; more are lived with HYPOTHESIS_MAX_EXAMPLES in a longer run
+STEPS = 15
+CALL_SECONDS = 20  # far above what any call takes
 
-
-@dataclass(frozen=True)
-class Event:
-    """One thing that happens: to the operation `at`, a number. The refund `at` is of the payment `at % 2`."""
-
-    kind: str
-    at: int
-    amount: int
-    fee: int = 0
-    final: bool = False
-    released: str = "hold"
-
-
-EVENTS = st.builds(
-    Event,
-    kind=st.sampled_from(KINDS),
-    at=st.integers(0, 2),
-    amount=st.sampled_from([1, 10, 25, 60]),
-    fee=st.integers(0, 1),
-    final=st.booleans(),
-    released=st.sampled_from(["hold", "refund_reserve", "payout_reserve"]),
-)
-
-
-@dataclass
-class Held:
-    left: int
-    debit: str
-    credit: str
-    payment: int | None = None
-
-
-@dataclass
-class Book:
-    """Plain dictionaries. A line is an account and a signed amount."""
-
-    posted: dict[str, int] = field(default_factory=dict[str, int])
-    pending: dict[str, int] = field(default_factory=dict[str, int])
-    holds: dict[tuple[str, int], Held] = field(default_factory=dict[tuple[str, int], Held])
-    released: set[tuple[str, int]] = field(default_factory=set[tuple[str, int]])
-    captured: dict[int, int] = field(default_factory=dict[int, int])
-    refunded: dict[int, int] = field(default_factory=dict[int, int])
-    reserved: dict[int, int] = field(default_factory=dict[int, int])
-    answers: dict[tuple[object, ...], tuple[object, Status]] = field(
-        default_factory=dict[tuple[object, ...], tuple[object, Status]]
-    )
-
-    def take(self, event: Event) -> Status:
-        """Post one event, and say what the journal should answer."""
-        reference, content = self._named(event)
-        if reference in self.answers:
-            before, status = self.answers[reference]
-            if before != content:
-                return Status.CONFLICTING_CONTENT
-            return Status.REPLAYED if status is Status.POSTED else Status.REJECTED_BEFORE
-        status = self._gate(event) if event.kind not in FACT_KINDS else self._fact(event)
-        self.answers[reference] = content, status
-        return status
-
-    def _named(self, event: Event) -> tuple[tuple[object, ...], object]:
-        if event.kind == "release":
-            return ("release", event.released, event.at), ()
-        if event.kind == "capture":
-            return ("capture", event.at), (event.amount, min(event.fee, event.amount), event.final)
-        return (event.kind, event.at), event.amount
-
-    def _gate(self, event: Event) -> Status:
-        name = event.kind, event.at
-        if name in self.released:
-            return Status.HOLD_NOT_OPEN
-        debit, credit, payment = {
-            "hold": ("receivable", "unsettled", None),
-            "refund_reserve": ("payable", "receivable", event.at % 2),
-            "payout_reserve": ("payable", "transit", None),
-        }[event.kind]
-        if payment is not None:
-            taken = self.refunded.get(payment, 0) + self.reserved.get(payment, 0)
-            if event.amount > self.captured.get(payment, 0) - taken:
-                return self._closed(name, Status.REFUNDABLE_EXCEEDED)
-            self.reserved[payment] = self.reserved.get(payment, 0) + event.amount
-        spoken_for = sum(held.left for held in self.holds.values() if held.debit == "payable")
-        if event.kind == "payout_reserve" and event.amount > -self.posted.get("payable", 0) - spoken_for:
-            return self._closed(name, Status.INSUFFICIENT_FUNDS)
-        self.holds[name] = Held(event.amount, debit, credit, payment)
-        return Status.POSTED
-
-    def _closed(self, name: tuple[str, int], status: Status) -> Status:
-        self.released.add(name)
-        return status
-
-    def _fact(self, event: Event) -> Status:
-        amount, fee = event.amount, min(event.fee, event.amount)
-        match event.kind:
-            case "capture":
-                self._move(receivable=amount, unsettled=fee - amount, fees=-fee)
-                self._draw(("hold", event.at % 2), None if event.final else amount)
-                self.captured[event.at % 2] = self.captured.get(event.at % 2, 0) + amount
-            case "refund_done":
-                self._move(payable=amount, receivable=-amount)
-                self._draw(("refund_reserve", event.at), None)
-                self.refunded[event.at % 2] = self.refunded.get(event.at % 2, 0) + amount
-            case "payout_accepted":
-                self._move(payable=amount, transit=-amount)
-                self._draw(("payout_reserve", event.at), None)
-            case "payout_paid":
-                self._move(transit=amount, bank=-amount)
-            case "payout_failed":
-                self._move(transit=amount, payable=-amount)
-            case "top_up":
-                self._move(bank=amount, payable=-amount)
-            case _:
-                self.released.add((event.released, event.at))
-                self._draw((event.released, event.at), None)
-        return Status.POSTED
-
-    def _move(self, **lines: int) -> None:
-        for account, amount in lines.items():
-            self.posted[account] = self.posted.get(account, 0) + amount
-
-    def _draw(self, name: tuple[str, int], amount: int | None) -> None:
-        held = self.holds.get(name)
-        if held is None:
-            return
-        drawn = held.left if amount is None else min(amount, held.left)
-        held.left -= drawn
-        if held.payment is not None:
-            self.reserved[held.payment] -= drawn
-
-    def layers(self, account: str) -> tuple[int, int, int]:
-        return (
-            self.posted.get(account, 0),
-            sum(held.left for held in self.holds.values() if held.debit == account),
-            sum(held.left for held in self.holds.values() if held.credit == account),
-        )
-
-
-@dataclass(frozen=True)
-class World:
-    """One example's own merchant, provider and operations, so that examples share a database and nothing else.
-
-    Bank, fees and transit are shared accounts: they are compared by how they changed.
-    """
-
-    number: int
-
-    @property
-    def flows(self) -> Flows:
-        return Flows(MerchantId(f"merchant_{self.number}"), f"provider{self.number}")
-
-    @property
-    def accounts(self) -> dict[str, str]:
-        merchant, provider = self.flows.merchant, self.flows.provider
-        return {
-            "receivable": f"provider:{provider}:receivable",
-            "unsettled": f"merchant:{merchant}:unsettled",
-            "payable": f"merchant:{merchant}:payable",
-            "transit": "holdfast:payouts_in_transit",
-            "bank": "holdfast:bank",
-            "fees": "holdfast:fee_income",
-        }
-
-    def id(self, prefix: Prefix, at: int) -> OperationId:
-        return operation(prefix, f"{self.number}/{at}")
-
-    def entry(self, event: Event) -> Entry:
-        money, flows = Money(event.amount, EUR), self.flows
-        payment, refund, payout = (
-            self.id(prefix, event.at) for prefix in (Prefix.PAYMENT, Prefix.REFUND, Prefix.PAYOUT)
-        )
-        of = self.id(Prefix.PAYMENT, event.at % 2)
-        match event.kind:
-            case "hold":
-                return flows.hold(payment, money)
-            case "capture":
-                fee = Money(min(event.fee, event.amount), EUR)
-                return flows.capture(self.id(Prefix.CAPTURE, event.at), of, money, fee=fee, final=event.final)
-            case "refund_reserve":
-                return flows.refund_reserve(refund, of, money)
-            case "refund_done":
-                return flows.refund_done(refund, of, money)
-            case "payout_reserve":
-                return flows.payout_reserve(payout, money)
-            case "payout_accepted":
-                return flows.payout_accepted(payout, money)
-            case "payout_paid":
-                return flows.payout_paid(payout, money)
-            case "payout_failed":
-                return flows.payout_failed(payout, money)
-            case "top_up":
-                return flows.top_up(f"{self.number}/{event.at}", money)
-            case _:
-                return flows.release(
-                    {"hold": payment, "refund_reserve": refund, "payout_reserve": payout}[event.released]
-                )
-
-
-async def read(journal: Journal, world: World) -> dict[str, tuple[int, int, int]]:
-    rows = {account: await journal.balance(code, EUR) for account, code in world.accounts.items()}
-    return {account: _layers(row) for account, row in rows.items()}
-
-
-def _layers(row: Balance | None) -> tuple[int, int, int]:
-    return (row.posted, row.pending_debit, row.pending_credit) if row else (0, 0, 0)
-
+T = TypeVar("T")
 
 NUMBERS = itertools.count(1)
+CLOSING = "SELECT ledger.set_closed($1, $2, $3, 'ada', 'the test says so')"
 
 
-@pytest.fixture
-def journal(pool: asyncpg.Pool) -> Journal:
-    return Journal(pool)
+class Beside(RuleBasedStateMachine):
+    """A ledger and a book of one world. It runs in a thread; the ledger's calls run in the loop of the pools."""
 
+    loop: asyncio.AbstractEventLoop
+    pool: asyncpg.Pool
+    admin: asyncpg.Pool
 
-@settings(
-    max_examples=EXAMPLES,
-    deadline=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
-)
-@given(events=st.lists(EVENTS, min_size=5, max_size=30))
-async def test_whatever_is_posted_the_journal_and_an_independent_book_agree(
-    journal: Journal, events: list[Event]
-) -> None:
-    world, book = World(next(NUMBERS)), Book()
-    before = await read(journal, world)
-    for event in events:
-        answer = await journal.post(world.entry(event))
-        assert answer.status is book.take(event), event
-    after = await read(journal, world)
-    for account, layers in after.items():
-        changed = cast(
-            "tuple[int, int, int]", tuple(new - old for new, old in zip(layers, before[account], strict=True))
+    def __init__(self) -> None:
+        super().__init__()
+        self.world, self.book = World(next(NUMBERS)), Book()
+        self.single, self.batch = SeenPool(self.pool), SeenPool(self.pool, by_batch=True)
+        self.journals = {False: Journal(self.single.as_pool), True: Journal(self.batch.as_pool)}
+        self.deeds: dict[tuple[str, bytes], Deed] = {}
+        self.numbers: dict[str, int] = {}
+        self.before = self.wait(self.read_layers())
+
+    def wait(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        return asyncio.run_coroutine_threadsafe(coroutine, self.loop).result(CALL_SECONDS)
+
+    @rule(event=EVENTS, by_batch=st.booleans())
+    def happens(self, event: Event, by_batch: bool) -> None:
+        self.wait(self.post([event], by_batch=by_batch))
+
+    @rule(events=st.lists(EVENTS, min_size=2, max_size=12))
+    def happen_at_once(self, events: list[Event]) -> None:
+        self.wait(self.post(events, by_batch=False))
+
+    @rule(account=st.sampled_from(OWN), closed=st.booleans())
+    def account_is_closed_or_opened(self, account: str, closed: bool) -> None:
+        if self.wait(self.journals[False].balance(self.world.codes[account], EUR)) is None:
+            return
+        changed = self.wait(self.admin.fetchval(CLOSING, self.world.codes[account], EUR, closed))
+        assert changed == (closed != ((account, EUR) in self.book.closed))
+        (self.book.closed.add if closed else self.book.closed.discard)((account, EUR))
+
+    async def post(self, events: Sequence[Event], *, by_batch: bool) -> None:
+        """Post events at once, then tell the book the same in the order and the company in which they went."""
+        seen = self.batch if by_batch else self.single
+        entries = [self.world.entry(event) for event in events]
+        for entry, event in zip(entries, events, strict=True):
+            self.deeds[entry.reference, entry.fingerprint] = self.world.deed(event)
+        seen.calls.clear()
+        posted = await asyncio.gather(*(self.journals[by_batch].post(entry) for entry in entries))
+        answered = Counter[tuple[str, str, int | None]]()
+        for call in seen.calls:
+            self.compare(call)
+            answered.update(
+                (item[0], row["status"], row["hold_left"]) for item, row in zip(call.items, call.answers, strict=True)
+            )
+        told = [
+            (entry.reference, answer.status, answer.hold_left) for entry, answer in zip(entries, posted, strict=True)
+        ]
+        assert Counter(told) == answered, "a caller was told something else than the database said"
+
+    def compare(self, call: Call) -> None:
+        deeds = [self.deeds[item[0], item[1]] for item in call.items]
+        firsts = [self.book.first.get(deed.name) for deed in deeds]
+        for deed, said, first, row in zip(deeds, self.book.take(deeds), firsts, call.answers, strict=True):
+            answer: Said = row["status"], row["hold_left"]
+            assert answer == said, deed
+            assert self.numbers.setdefault(deed.name, row["entry_id"]) == row["entry_id"], "one reference, one entry"
+            if said[0] == "rejected_before":
+                assert first is not None
+                assert row["first"] == first[1]
+
+    async def read_layers(self) -> dict[tuple[str, str], tuple[int, int, int]]:
+        read: dict[tuple[str, str], tuple[int, int, int]] = {}
+        for (account, code), currency in itertools.product(self.world.codes.items(), (EUR, USD)):
+            row = await self.journals[False].balance(code, currency)
+            read[account, currency] = (row.posted, row.pending_debit, row.pending_credit) if row else (0, 0, 0)
+        return read
+
+    def teardown(self) -> None:
+        self.wait(self.compare_all())
+
+    async def compare_all(self) -> None:
+        for account, currency in self.book.closed:
+            await self.admin.fetchval(CLOSING, self.world.codes[account], currency, False)
+        for key, after in (await self.read_layers()).items():
+            changed = tuple(new - old for new, old in zip(after, self.before[key], strict=True))
+            assert changed == self.book.layers(*key), key
+        await self.compare_holds()
+        await self.compare_payments()
+        await self.compare_refusals()
+        assert await self.journals[False].verify() is None
+
+    async def compare_holds(self) -> None:
+        names = {self.world.hold(kind, at): f"{kind} {at}" for kind in HOLDS for at in range(3)}
+        rows = await self.pool.fetch(
+            "SELECT reference, state, remaining FROM ledger.hold WHERE reference = ANY ($1)", [*names]
         )
-        assert changed == book.layers(account), account
-    for number in (0, 1):
-        left = await journal.refundable(world.id(Prefix.PAYMENT, number))
-        ours = tuple(which.get(number, 0) for which in (book.captured, book.reserved, book.refunded))
-        assert ((left.captured, left.reserved, left.refunded) if left else (0, 0, 0)) == ours
-    assert await journal.verify() is None
+        read = {names[row["reference"]]: (row["state"], row["remaining"]) for row in rows}
+        assert read == {name: (held.state, held.left) for name, held in self.book.holds.items()}
+
+    async def compare_payments(self) -> None:
+        for number, currency in itertools.product((0, 1), (EUR, USD)):
+            left = await self.journals[False].refundable(self.world.id(Prefix.PAYMENT, number), currency)
+            ours = self.book.payments.get((f"payment {number}", currency))
+            read = (left.captured, left.reserved, left.refunded, left.disputed) if left else (0, 0, 0, 0)
+            assert read == ((ours.captured, ours.reserved, ours.refunded, ours.disputed) if ours else (0, 0, 0, 0))
+
+    async def compare_refusals(self) -> None:
+        names = {reference: deed.name for (reference, _), deed in self.deeds.items()}
+        rows = await self.pool.fetch(
+            "SELECT reference, status FROM ledger.rejection WHERE reference = ANY ($1)", [*names]
+        )
+        ours = {name: status for name, (_, status) in self.book.first.items() if status != "posted"}
+        assert {names[row["reference"]]: row["status"] for row in rows} == ours
+        rows = await self.pool.fetch(
+            "SELECT subject FROM ledger.event WHERE action = 'entry.conflict' AND subject = ANY ($1)", [*names]
+        )
+        assert Counter(names[row["subject"]] for row in rows) == +self.book.conflicts
+
+
+@pytest.mark.timeout(600)
+async def test_whatever_happens_the_journal_and_an_independent_book_agree(
+    pool: asyncpg.Pool, admin_pool: asyncpg.Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(writer, "LANES", 1)  # so that calls have one order, which the book can follow
+
+    class Here(Beside):
+        pass
+
+    Here.loop, Here.pool, Here.admin = asyncio.get_running_loop(), pool, admin_pool
+    how = settings(
+        max_examples=EXAMPLES,
+        stateful_step_count=STEPS,
+        deadline=None,
+        suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
+    )
+    await asyncio.to_thread(run_state_machine_as_test, Here, settings=how)
 
 
 @given(events=st.lists(EVENTS, max_size=30), number=st.integers(1, 9))
 def test_every_entry_of_every_flow_balances(events: list[Event], number: int) -> None:
-    entries = [World(number).entry(event) for event in events]
-    assert all(sum(line.amount.minor for line in entry.lines) == 0 for entry in entries)
+    for event in events:
+        entry, deed = World(number).entry(event), World(number).deed(event)
+        for lines in (
+            [(line.amount.currency, line.amount.minor) for line in entry.lines],
+            [(currency, amount) for _, currency, amount in deed.lines],
+        ):
+            for currency in {currency for currency, _ in lines}:
+                assert sum(amount for each, amount in lines if each == currency) == 0
+
+
+def test_a_book_that_is_wrong_would_be_found() -> None:
+    """The other book is a book, too: a refusal, a replay and a conflict, counted by hand."""
+    book, world = Book(), World(1)
+    payout = world.deed(Event("payout_reserve", 0, 25))
+    assert book.take([payout]) == [("insufficient_funds", None)]
+    assert book.take([world.deed(Event("top_up", 0, 60))]) == [("posted", None)]
+    assert book.take([payout, world.deed(Event("payout_reserve", 1, 25))]) == [
+        ("rejected_before", None),
+        ("posted", None),
+    ]
+    assert book.take([world.deed(Event("payout_reserve", 1, 10))]) == [("conflicting_content", None)]
+    assert book.layers("payable", EUR) == (-60, 25, 0)
+    assert book.holds["payout_reserve 0"] == Held(EUR)

@@ -12,7 +12,7 @@ from api import app, ports
 from api.ports import Audited, Claimed, Claims, Heard, InFlight, Mismatch, Requested, StoredAnswer
 from api.resources import asked_by
 from domain.commands import Capture, Payment, Payout, Promises, Refund, Void
-from domain.errors import Unavailable
+from domain.errors import InstantArchived, Unavailable
 from domain.ids import ClientId, MerchantId, OperationId, Prefix, Reference, derive
 from domain.money import Money
 from domain.outcomes import Outcome, Receipt, View
@@ -186,6 +186,9 @@ class FakeRefundable:
     left: int
 
 
+ARCHIVED_UNTIL = datetime(2020, 1, 1, tzinfo=UTC)
+
+
 @dataclass
 class FakeBalances:
     """Balances of one account, and what is refundable of every payment."""
@@ -195,9 +198,11 @@ class FakeBalances:
 
     async def balance(self, code: str, currency: str, as_of: datetime | None = None) -> FakeBalance | None:
         self.asked.append((code, currency, as_of))
+        if as_of is not None and as_of < ARCHIVED_UNTIL:
+            raise InstantArchived("archived: restore 2019-12 to read it")
         return FakeBalance() if code == "merchant:m_bakery:payable" else None
 
-    async def refundable(self, payment: OperationId) -> FakeRefundable | None:
+    async def refundable(self, payment: OperationId, currency: str) -> FakeRefundable | None:
         return FakeRefundable(self.left)
 
 

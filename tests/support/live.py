@@ -162,7 +162,7 @@ class Live:
             for row in await self.pool.fetch("SELECT id, state FROM records.operation WHERE kind = 'pay'")
             if row["state"] in TERMINAL
         }
-        holds = await self.pool.fetch("SELECT reference FROM ledger.hold_state WHERE remaining > 0")
+        holds = await self.pool.fetch("SELECT reference FROM ledger.hold WHERE remaining > 0")
         assert not [row["reference"] for row in holds if operation_of(row["reference"]) in ended]
         standing = {
             effect["reference"]

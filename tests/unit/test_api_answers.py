@@ -420,12 +420,14 @@ async def test_a_balance_is_told_now_and_as_of_an_instant() -> None:
         then = (await client.get(path, params={"currency": "EUR", "as_of": "2026-11-25T13:00:00+01:00"})).json()
         naive = await client.get(path, params={"currency": "EUR", "as_of": "2026-11-25T13:00:00"})
         without = await client.get(path)
+        archived = await client.get(path, params={"currency": "EUR", "as_of": "2019-12-31T23:59:59Z"})
         nowhere = await client.get("/v1/accounts/merchant:m_other:payable/balance", params={"currency": "EUR"})
     assert (now["posted"], now["available"], now["as_of"]) == (-900, 800, None)
     assert then["as_of"] == "2026-11-25T12:00:00.000Z"
     assert made.balances.asked[1] == ("merchant:m_bakery:payable", "EUR", NOW)
     assert (naive.status_code, without.json()["code"]) == (422, Code.FIELD_MISSING)
     assert nowhere.json()["code"] == Code.ACCOUNT_NOT_FOUND
+    assert (archived.status_code, archived.json()["code"]) == (410, Code.INSTANT_ARCHIVED)
 
 
 async def test_a_webhook_is_kept_once_and_an_altered_one_raises_the_alarm() -> None:
