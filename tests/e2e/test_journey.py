@@ -24,8 +24,10 @@ async def test_a_payment_is_captured_in_two_equal_parts_voided_and_refunded(live
     assert refund["status"] == "succeeded"
     read = await live.get(f"/v1/payments/{payment['id']}")
     assert (read["status"], read["amount_captured"]) == ("captured", 8_000)
-    run = await live.temporal.get_workflow_handle(workflow_id(payment["id"])).describe()
-    assert run.status is WorkflowExecutionStatus.COMPLETED
+    run = live.temporal.get_workflow_handle(workflow_id(payment["id"]))
+    async with asyncio.timeout(10):  # it has answered, and closes after that
+        await run.result()
+    assert (await run.describe()).status is WorkflowExecutionStatus.COMPLETED
     await live.is_sound()
 
 
