@@ -18,7 +18,6 @@ from ledger.entry import Entry, Nature
 
 LANES = 2  # two are enough to keep the disk busy; more only wait for each other's locks
 BATCH_MAX = 128  # entries; above that a batch takes longer without the disk having less to do
-SHARE_MIN = 64  # entries that one lane takes alone: halves of fewer wait for each other's locks and for the disk twice
 WAITING_MAX = 4096  # entries; about a second of work: what comes on top is better asked again later
 BUSY_SECONDS = 1.0  # when to ask again: what waits now is written by then
 TRIES = 6  # of one call: deadlocks and lost connections pass, and a server restarts in some seconds
@@ -96,10 +95,9 @@ class Writer:
     def _take(self) -> list[Waiting]:
         """Take the longest waiting entries that may share a batch; the others stay in their order.
 
-        Of many no more than this lane's share: while one lane's batch is written, another's is packed, sent or on its
-        way back.
+        No more than this lane's share: while one lane's batch is written, another's is packed, sent or on its way back.
         """
-        share = min(BATCH_MAX, max(SHARE_MIN, -(-len(self._waiting) // (LANES - self._busy))))
+        share = min(BATCH_MAX, -(-len(self._waiting) // (LANES - self._busy)))
         batch: list[Waiting] = []
         stay: list[Waiting] = []
         judged = set(self._judged)
