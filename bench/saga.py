@@ -14,7 +14,6 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import ExitStack
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 import asyncpg
@@ -23,7 +22,7 @@ from temporalio.api.enums.v1 import EventType
 from temporalio.client import Client, WithStartWorkflowOperation
 from temporalio.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
 
-from bench.figures import Figure, p50, p99
+from bench.figures import Figure, cpu_seconds, p50, p99
 from bench.floor_worker import QUEUE
 from bench.floors import Ask, Bare, Naive
 from contracts.payloads import DATA_CONVERTER
@@ -38,7 +37,6 @@ AT_ONCE = 16
 PAUSE_SECONDS = 0.05  # lets the tail of one leave before the next begins
 WARM = 12
 HALF_SECONDS = 12
-TICKS = os.sysconf("SC_CLK_TCK")
 
 Send = Callable[[str], Awaitable[None]]
 
@@ -131,7 +129,7 @@ async def _widely(
     cpu: dict[str, list[float]] = {name: [] for name in kinds}
     for round_ in range(WIDE_ROUNDS):
         for name, send in kinds.items():
-            gate, used, began = asyncio.Semaphore(AT_ONCE), _cpu(pids[name]), time.perf_counter()
+            gate, used, began = asyncio.Semaphore(AT_ONCE), cpu_seconds(pids[name]), time.perf_counter()
 
             async def one(number: int, send: Send = send, gate: asyncio.Semaphore = gate, round_: int = round_) -> None:
                 async with gate:
@@ -141,7 +139,7 @@ async def _widely(
             seconds = time.perf_counter() - began
             await asyncio.sleep(1.0)  # the tails belong to the work
             rates[name].append(WIDE / seconds)
-            cpu[name].append((_cpu(pids[name]) - used) * 1000 / WIDE)
+            cpu[name].append((cpu_seconds(pids[name]) - used) * 1000 / WIDE)
     return rates, cpu
 
 
@@ -153,12 +151,6 @@ async def _at_half_load(send: Send, most_per_second: float) -> list[float]:
         sends.append(asyncio.create_task(_timed(send, f"half{number}")))
         await asyncio.sleep(interval)
     return await asyncio.gather(*sends)
-
-
-def _cpu(pid: int) -> float:
-    """User and system seconds that a process has used (proc(5): stat, fields 14 and 15)."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
-    return (int(fields[11]) + int(fields[12])) / TICKS
 
 
 async def _histories(client: Client, http: httpx.AsyncClient) -> tuple[list[Figure], list[str]]:
