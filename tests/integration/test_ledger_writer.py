@@ -383,6 +383,27 @@ async def settled() -> None:
         await asyncio.sleep(0)
 
 
+async def test_what_one_hold_judges_waits_for_the_elder_that_is_on_its_way_and_nothing_else_does() -> None:
+    held = Held()
+    slow = Writer(cast(asyncpg.Pool, held), "tests")
+    elder, younger, other = (
+        flows.hold(payment("one"), euro(5)),
+        flows.release(payment("one")),
+        flows.top_up("o", euro(1)),
+    )
+    going = [asyncio.create_task(slow.post(elder))]
+    await held.until_asked(1)
+    going += [asyncio.create_task(slow.post(entry)) for entry in (younger, other)]
+    await settled()
+    assert [names for names, _ in held.asked] == [[elder.reference], [other.reference]]
+    held.answer_all()
+    await held.until_asked(1)
+    assert [names for names, _ in held.asked] == [[younger.reference]]
+    held.answer_all()
+    async with asyncio.timeout(HANG_SECONDS):
+        await asyncio.gather(*going)
+
+
 async def test_no_entry_is_left_lying_when_all_lanes_end_at_the_same_moment() -> None:
     held = Held()
     slow = Writer(cast(asyncpg.Pool, held), "tests")
