@@ -99,6 +99,8 @@ class Profile:
             inquiry_is_complete=self.inquiry_is_complete,
             inquiry_seconds=self.inquiry_pause.total_seconds(),
             attention_after_seconds=self.attention_after.total_seconds(),
+            increments=Verb.INCREMENT in self.operations,
+            recalls=Verb.RECALL in self.operations,
             patience=patience,
         )
 

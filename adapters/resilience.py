@@ -56,6 +56,12 @@ class Wrapped:
     async def pay_out(self, effect: Effect, /) -> Answer:
         return await self._effect(Verb.PAY_OUT, effect, self._port.pay_out)
 
+    async def increment(self, effect: Effect, /) -> Answer:
+        return await self._effect(Verb.INCREMENT, effect, self._port.increment)
+
+    async def recall(self, effect: Effect, /) -> Answer:
+        return await self._effect(Verb.RECALL, effect, self._port.recall)
+
     async def inquire(self, inquiry: Inquiry, /) -> Answer | None:
         return await self._told(inquiry.verb, inquiry.on, lambda: self._port.inquire(inquiry))
 

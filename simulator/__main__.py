@@ -1,4 +1,4 @@
-"""The process: `python -m simulator --port 8090 --secret S [--webhook-url U] [--parent-pipe FD]`.
+"""The process: `python -m simulator --port 8090 --secret S [--webhook-url U] [--webhook-url-b U] [--parent-pipe FD]`.
 
 Puts the parts together, says on standard output where it listens, and ends at once on SIGTERM or SIGINT.
 """
@@ -8,31 +8,51 @@ import asyncio
 import os
 import signal
 import sys
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Sequence
+from dataclasses import replace
 
+from simulator.challenges import PATH as CHALLENGES
+from simulator.challenges import Challenges
 from simulator.control import Control
 from simulator.northbank import Northbank, as_json
 from simulator.webhooks import is_deliverable
-from simulator.wire import Reply, Request, Server
+from simulator.wire import HangUp, Reply, Request, Server
 
 BEAT_SECONDS = 0.02  # late effects and arrivals happen on time even if nobody asks; no test needs it finer
+SECOND = "/b"  # where the second account is
 PORT_TAKEN = 3  # the exit code
 
 
-class Simulator:
-    """All that one process serves."""
+class Account:
+    """One Northbank and all that is served of it."""
 
     def __init__(self, bank: Northbank) -> None:
-        self._bank = bank
+        self.bank = bank
         self._control = Control(bank)
+        self._challenges = Challenges(bank)
 
     def answer(self, request: Request) -> Reply | Awaitable[Reply]:
         """Hand a request to whom it concerns."""
         if request.path.startswith("/control/"):
             return self._control.answer(request)
+        if request.path.startswith(CHALLENGES):
+            return self._challenges.answer(request)
+        return self.bank.answer(request)
+
+
+class Simulator:
+    """The two accounts that one process serves; they share nothing but the port and the secret."""
+
+    def __init__(self, first: Northbank, second: Northbank) -> None:
+        self._first, self._second = Account(first), Account(second)
+
+    def answer(self, request: Request) -> Reply | Awaitable[Reply]:
+        """Hand a request to its account."""
         if request.path == "/healthz":
             return as_json(200, {"up": True})
-        return self._bank.answer(request)
+        if request.path.startswith(f"{SECOND}/"):
+            return self._second.answer(replace(request, path=request.path.removeprefix(SECOND)))
+        return self._first.answer(request)
 
 
 async def serve(options: argparse.Namespace) -> int:
@@ -43,25 +63,36 @@ async def serve(options: argparse.Namespace) -> int:
         loop.add_signal_handler(number, stopped.set)
     if options.parent_pipe is not None:
         _watch(options.parent_pipe, stopped)
-    bank = Northbank(options.secret, options.webhook_url or "")
-    server = Server(Simulator(bank).answer)
+    server = Server(_nobody)
     try:
         port = await server.listen(options.port)
     except OSError as why:
         sys.stderr.write(f"the simulator cannot listen on port {options.port}: {why.strerror}\n")
         return PORT_TAKEN
-    sys.stdout.write(f"listening on http://127.0.0.1:{port}\n")
+    address = f"http://127.0.0.1:{port}"
+    banks = (
+        Northbank(options.secret, options.webhook_url or "", address=address),
+        Northbank(options.secret, options.webhook_url_b or "", address=address + SECOND),
+    )
+    server.handler = Simulator(*banks).answer
+    sys.stdout.write(f"listening on {address}\n")
     sys.stdout.flush()
-    beat = asyncio.create_task(_keep_time(bank))
+    beat = asyncio.create_task(_keep_time(banks))
     await stopped.wait()
     beat.cancel()
-    await asyncio.gather(server.close(), bank.webhooks.close(), beat, return_exceptions=True)
+    await asyncio.gather(server.close(), *(bank.webhooks.close() for bank in banks), beat, return_exceptions=True)
     return 0
 
 
-async def _keep_time(bank: Northbank) -> None:
+def _nobody(_: Request) -> Reply:
+    """Until the port is known, on which payers are to be sent to their pages."""
+    return HangUp()
+
+
+async def _keep_time(banks: Sequence[Northbank]) -> None:
     while True:
-        bank.books.land_due()
+        for bank in banks:
+            bank.books.land_due()
         await asyncio.sleep(BEAT_SECONDS)
 
 
@@ -90,6 +121,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--port", type=int, required=True, help="on 127.0.0.1; 0 takes any free one")
     parser.add_argument("--secret", required=True, help="bearer token of callers, and key of webhook signatures")
     parser.add_argument("--webhook-url", type=_webhook_url, help="where events are sent; none: they are held")
+    parser.add_argument("--webhook-url-b", type=_webhook_url, help=f"the same for the second account, under {SECOND}")
     parser.add_argument("--parent-pipe", type=int, metavar="FD", help="end when this descriptor reaches its end")
     return asyncio.run(serve(parser.parse_args(arguments)))
 

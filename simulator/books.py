@@ -15,31 +15,18 @@ from dataclasses import dataclass, replace
 from functools import partial
 from types import MappingProxyType
 
-from simulator.orders import Authorise, Collect, Order, PayBack, Pointer, Release, Transfer
+from simulator.disputes import TAKES, Disputes
+from simulator.faults import Fault
+from simulator.instruments import AUTHORISATIONS, COLLECTIONS, INCREMENTS, TRANSFERS, USUAL_LANDING
+from simulator.orders import Authorise, Collect, Increment, Order, PayBack, Pointer, Recall, Release, Transfer
 from simulator.records import ID_PREFIX, UNDER_WAY, WITHOUT_EFFECT, Closed, Kind, Phase, Record
+from simulator.twists import Challenge, Deny, FailLater, Land, Queue, Twist
 
 KEY_MEMORY_SECONDS = 24 * 3600.0  # what many providers promise for idempotency keys
 VALIDITY_SECONDS = 7 * 24 * 3600.0  # how long an authorisation stands: what card schemes commonly grant
-ARRIVAL_SECONDS = 0.3  # long enough for ACCEPTED to be seen, short enough for a demo
-REVIEW_SECONDS = 1.0  # of `tok_review`
-
-DENIED_TOKENS: Mapping[str, str] = MappingProxyType(
-    {"tok_denied": "insufficient_credit", "tok_lost_card": "card_reported_lost"}
-)
-TOKEN_IN_REVIEW = "tok_review"  # noqa: S105  the name of a test instrument
-TOKEN_UNCOLLECTABLE = "tok_uncollectable"  # noqa: S105
-BENEFICIARY_CLOSED = "acct_closed"
-BENEFICIARY_BOUNCES = "acct_bounces"
-BOUNCE_REASON = "beneficiary_unknown"
-
-
-class Fault(Exception):
-    """The order cannot be taken at all: no record is made of it, and its key is not remembered."""
-
-    def __init__(self, status: int, code: str, text: str) -> None:
-        super().__init__(text)
-        self.status = status
-        self.code = code
+FAILURE_REASON = "payer_account_closed"
+RETURN_REASON = "beneficiary_refused"
+CHALLENGE_FAILED = "challenge_failed"
 
 
 class Clock:
@@ -53,32 +40,6 @@ class Clock:
 
 
 @dataclass(frozen=True, slots=True)
-class Deny:
-    """Deny what the books themselves would have allowed."""
-
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class Queue:
-    """Decide later: done, or denied where a denial is given."""
-
-    seconds: float
-    denial: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Land:
-    """Let an accepted transfer arrive later, or bounce where a reason is given."""
-
-    seconds: float
-    bounce: str = ""
-
-
-Twist = Deny | Queue | Land | None
-
-
-@dataclass(frozen=True, slots=True)
 class Total:
     """What the effects in one currency amount to, in minor units."""
 
@@ -86,14 +47,35 @@ class Total:
     collected: int = 0
     paid_back: int = 0
     transferred: int = 0
+    withdrawn: int = 0  # by disputes, those included that gave it back
+    given_back: int = 0  # by disputes that were won
 
 
 _DONE: Mapping[Kind, Phase] = MappingProxyType(
-    {Kind.AUTHORISATION: Phase.APPROVED, Kind.COLLECTION: Phase.COLLECTED, Kind.PAYBACK: Phase.PAID_BACK}
+    {
+        Kind.AUTHORISATION: Phase.APPROVED,
+        Kind.COLLECTION: Phase.COLLECTED,
+        Kind.PAYBACK: Phase.PAID_BACK,
+        Kind.INCREMENT: Phase.RAISED,
+        Kind.RECALL: Phase.RECALLED,
+    }
 )
-_WAITING: Mapping[Kind, Phase] = MappingProxyType(
-    {Kind.AUTHORISATION: Phase.IN_REVIEW, Kind.COLLECTION: Phase.QUEUED, Kind.PAYBACK: Phase.QUEUED}
+_FAILED: Mapping[Phase, tuple[Phase, str]] = MappingProxyType(
+    {
+        Phase.COLLECTED: (Phase.FAILED, FAILURE_REASON),
+        Phase.PAID_BACK: (Phase.FAILED, FAILURE_REASON),
+        Phase.ARRIVED: (Phase.RETURNED, RETURN_REASON),
+    }
 )
+_NOT_RECALLED: Mapping[Phase, str] = MappingProxyType(
+    {
+        Phase.ARRIVED: "already_arrived",
+        Phase.RETURNED: "already_arrived",
+        Phase.BOUNCED: "not_on_its_way",
+        Phase.DENIED: "not_on_its_way",
+    }
+)
+_NOT_COUNTED = UNDER_WAY | {Phase.FAILED}
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +92,7 @@ class Books:
 
     def __init__(self, clock: Callable[[], float], announce: Callable[[Record], None]) -> None:
         self.deduplicate = True
+        self.challenges_at = "/challenges"  # the address under which payers are asked who they are
         self._clock = clock
         self._announce = announce
         self._records: dict[str, Record] = {}  # by id, in the order of their making
@@ -121,6 +104,7 @@ class Books:
         self._numbers = itertools.count(1)
         self._tag = secrets.token_hex(4)  # ids of two processes differ, as their callers may outlive one of them
         self._landing_at: float | None = None
+        self.disputes = Disputes(self.now, self._name, announce)
 
     # Orders
 
@@ -167,17 +151,17 @@ class Books:
                 return self._pay_back(order, twist)
             case Transfer():
                 return self._transfer(order, twist)
+            case Increment():
+                return self._increment(order, twist)
+            case Recall():
+                return self._recall(order, twist)
 
     def _authorise(self, order: Authorise, twist: Twist) -> Record:
         draft = self._draft(Kind.AUTHORISATION, order.merchant_ref, order.value.minor, order.value.unit)
         draft = replace(draft, token=order.token)
         if order.merchant_ref in self._barred:
             return self._deny(draft, "released")
-        if twist is None and order.token in DENIED_TOKENS:
-            return self._deny(draft, DENIED_TOKENS[order.token])
-        if twist is None and order.token == TOKEN_IN_REVIEW:
-            return self._decide(draft, Queue(REVIEW_SECONDS))
-        return self._decide(draft, twist)
+        return self._decide(draft, _bent(AUTHORISATIONS.get(order.token), twist))
 
     def _collect(self, order: Collect, twist: Twist) -> Record:
         authorisation = self._authorisation(order.authorisation)
@@ -187,13 +171,11 @@ class Books:
         draft = replace(draft, last=order.last)
         if authorisation.unit != order.value.unit:
             return self._deny(draft, "unit_differs")
-        if authorisation.token == TOKEN_UNCOLLECTABLE:
-            return self._deny(draft, "collection_blocked")
         if self._has_expired(authorisation):
             return self._deny(draft, "authorisation_expired")
         if order.value.minor > self.open_minor(authorisation):
             return self._deny(draft, "exceeds_open")
-        return self._decide(draft, twist)
+        return self._decide(draft, _bent(COLLECTIONS.get(authorisation.token), twist))
 
     def _release(self, order: Release) -> Record:
         """Close whatever stands of the authorisation, and bar its reference from ever being approved later."""
@@ -230,22 +212,53 @@ class Books:
         )
         if authorisation.unit != order.value.unit:
             return self._deny(draft, "unit_differs")
-        collected = self._sum(authorisation, Kind.COLLECTION, but=UNDER_WAY)
-        if order.value.minor > collected - self._sum(authorisation, Kind.PAYBACK):
+        collected = self._sum(authorisation, Kind.COLLECTION, but=_NOT_COUNTED)
+        left = collected - self._sum(authorisation, Kind.PAYBACK, but=frozenset({Phase.FAILED}))
+        if order.value.minor > left:
             return self._deny(draft, "exceeds_collected")
+        if order.value.minor > left - self.disputes.minor_against(authorisation):
+            return self._deny(draft, "disputed")  # or the payer would have it twice
         return self._decide(draft, twist)
 
     def _transfer(self, order: Transfer, twist: Twist) -> Record:
         draft = self._draft(Kind.TRANSFER, order.merchant_ref, order.value.minor, order.value.unit)
-        if order.beneficiary == BENEFICIARY_CLOSED:
-            return self._deny(draft, "account_closed")
-        if isinstance(twist, Deny):
-            return self._deny(draft, twist.reason)
-        usual = Land(ARRIVAL_SECONDS, BOUNCE_REASON if order.beneficiary == BENEFICIARY_BOUNCES else "")
-        end = twist if isinstance(twist, Land) else usual
+        usual = TRANSFERS.get(order.beneficiary, USUAL_LANDING)
+        if isinstance(usual, Deny):
+            return self._deny(draft, usual.reason)
+        match twist:
+            case Deny(reason=reason):
+                return self._deny(draft, reason)
+            case Land():
+                end = twist
+            case FailLater():
+                end = replace(usual, then=twist)
+            case Queue() | Challenge() | None:
+                end = usual
         accepted = self._write(replace(draft, phase=Phase.ACCEPTED))
-        self.later(end.seconds, partial(self._land, accepted.id, end.bounce))
+        self.later(end.seconds, partial(self._land, accepted.id, end))
         return accepted
+
+    def _increment(self, order: Increment, twist: Twist) -> Record:
+        authorisation = self._authorisation(order.authorisation)
+        draft = self._draft(
+            Kind.INCREMENT, order.merchant_ref, order.value.minor, order.value.unit, authorisation=authorisation
+        )
+        if authorisation.unit != order.value.unit:
+            return self._deny(draft, "unit_differs")
+        no = self._why_not_raised(authorisation)
+        return self._deny(draft, no) if no else self._decide(draft, _bent(INCREMENTS.get(authorisation.token), twist))
+
+    def _recall(self, order: Recall, twist: Twist) -> Record:
+        found = [each for each in self._at(order.transfer) if each.kind is Kind.TRANSFER]
+        if not found:
+            raise Fault(404, "NO_SUCH_TRANSFER", "no transfer is known under this id or reference")
+        transfer = found[-1]
+        draft = self._draft(Kind.RECALL, order.merchant_ref, order.value.minor, order.value.unit)
+        draft = replace(draft, transfer=transfer.id, transfer_ref=transfer.merchant_ref)
+        if (transfer.minor, transfer.unit) != (order.value.minor, order.value.unit):
+            return self._deny(draft, "value_differs")
+        no = _NOT_RECALLED.get(transfer.phase, "")
+        return self._deny(draft, no) if no else self._decide(draft, twist)
 
     # Decisions
 
@@ -254,9 +267,16 @@ class Books:
             case Deny(reason=reason):
                 return self._deny(draft, reason)
             case Queue(seconds=seconds, denial=denial):
-                waiting = self._write(replace(draft, phase=_WAITING[draft.kind]))
+                waiting = self._write(replace(draft, phase=_waiting(draft.kind)))
                 self.later(seconds, partial(self._end_wait, waiting.id, denial))
                 return waiting
+            case Challenge():
+                asked = replace(draft, phase=Phase.CHALLENGED, challenge=f"{self.challenges_at}/{draft.id}")
+                return self._write(asked)
+            case FailLater(seconds=seconds, reason=reason):
+                done = self._carry_out(draft)
+                self.later(seconds, partial(self._fail, done.id, reason))
+                return done
             case Land() | None:
                 return self._carry_out(draft)
 
@@ -270,24 +290,112 @@ class Books:
             self._carry_out(waiting)
 
     def _carry_out(self, record: Record) -> Record:
+        """Do it, unless what it acts upon has changed while it was QUEUED."""
+        no = ""
+        match record.kind:
+            case Kind.INCREMENT:
+                no = self._why_not_raised(self._records[record.authorisation])
+            case Kind.RECALL:
+                no = self._call_back(self._records[record.transfer])
+            case _:
+                pass
+        if no:
+            return self._deny(record, no)
         valid_until = self.now() + VALIDITY_SECONDS if record.kind is Kind.AUTHORISATION else 0.0
         if record.last:
             authorisation = self._records[record.authorisation]
             self._records[authorisation.id] = replace(authorisation, closed=Closed.LAST)
-        return self._write(replace(record, phase=_DONE[record.kind], valid_until=valid_until))
+        return self._write(replace(record, phase=_DONE[record.kind], valid_until=valid_until, challenge=""))
 
     def _deny(self, record: Record, reason: str) -> Record:
-        return self._write(replace(record, phase=Phase.DENIED, denial=reason))
+        return self._write(replace(record, phase=Phase.DENIED, denial=reason, challenge=""))
 
-    def _land(self, record_id: str, bounce: str) -> None:
-        phase = Phase.BOUNCED if bounce else Phase.ARRIVED
-        self._write(replace(self._records[record_id], phase=phase, denial=bounce))
+    def _land(self, record_id: str, end: Land) -> None:
+        transfer = self._records[record_id]
+        if transfer.phase is not Phase.ACCEPTED:
+            return  # recalled meanwhile
+        phase = Phase.BOUNCED if end.bounce else Phase.ARRIVED
+        self._write(replace(transfer, phase=phase, denial=end.bounce))
+        if end.then is not None and not end.bounce:
+            self.later(end.then.seconds, partial(self._fail, record_id, end.then.reason))
+
+    def _fail(self, record_id: str, reason: str = "") -> bool:
+        """Take a success back; tell whether there was one."""
+        record = self._records[record_id]
+        if record.phase not in _FAILED:
+            return False
+        phase, usual = _FAILED[record.phase]
+        returned_as = self._name("rt") if phase is Phase.RETURNED else ""
+        self._write(replace(record, phase=phase, denial=reason or usual, returned_as=returned_as))
+        return True
+
+    def _call_back(self, transfer: Record) -> str:
+        """See to it that a transfer does not arrive; return why not, where that is too late."""
+        if transfer.phase is Phase.ACCEPTED:
+            self._write(replace(transfer, phase=Phase.RECALLED, denial="recalled"))
+        return _NOT_RECALLED.get(transfer.phase, "")
+
+    def _why_not_raised(self, authorisation: Record) -> str:
+        if self._has_expired(authorisation):
+            return "authorisation_expired"
+        if authorisation.phase is not Phase.APPROVED or authorisation.closed:
+            return "authorisation_closed"
+        return ""
 
     def _give_up(self, authorisation: Record) -> None:
-        if authorisation.phase is Phase.IN_REVIEW:
+        for increment in self._related(authorisation, Kind.INCREMENT):
+            if increment.phase in UNDER_WAY:
+                self._deny(increment, "released")
+        if authorisation.phase in UNDER_WAY:
             self._deny(authorisation, "released")
         elif authorisation.phase is Phase.APPROVED and not authorisation.closed:
             self._records[authorisation.id] = replace(authorisation, closed=Closed.RELEASED)
+
+    # What others than the merchant do
+
+    def end_challenge(self, challenged: Record, *, passed: bool) -> Record:
+        """Let a payer prove who they are, or fail to. Raises `Fault` where nobody asks them, or not any more."""
+        if challenged.phase is not Phase.CHALLENGED:
+            raise Fault(409, "NOT_CHALLENGED", "the payer is not asked who they are, or not any more")
+        return self._carry_out(challenged) if passed else self._deny(challenged, CHALLENGE_FAILED)
+
+    def fail(self, reference: str, reason: str = "") -> Record:
+        """Take back what was COLLECTED or PAID_BACK, or return what has ARRIVED. Raises `Fault` where none has."""
+        found = self.known(reference)
+        if not self._fail(found.id, reason):
+            raise Fault(409, "NOTHING_TO_TAKE_BACK", f"what is {found.phase} cannot fail any more")
+        return self._records[found.id]
+
+    def open_dispute(self, reference: str, minor: int | None, reason: str, evidence_seconds: float) -> Record:
+        """Open a dispute over what was collected of, or by, a reference; None: over all of it. Raises `Fault`."""
+        disputed = self.known(reference)
+        match disputed.kind:
+            case Kind.AUTHORISATION:
+                authorisation = disputed
+                most = self._sum(disputed, Kind.COLLECTION, but=_NOT_COUNTED)
+            case Kind.COLLECTION:
+                authorisation = self._records[disputed.authorisation]
+                most = disputed.minor if disputed.phase is Phase.COLLECTED else 0
+            case _:
+                raise Fault(409, "NOT_DISPUTABLE", f"a {disputed.kind} cannot be disputed")
+        minor = most if minor is None else minor
+        left = self._sum(authorisation, Kind.COLLECTION, but=_NOT_COUNTED) - self.disputes.minor_against(authorisation)
+        if not 0 < minor <= min(most, left):
+            raise Fault(409, "EXCEEDS_COLLECTED", "no more can be disputed than was collected and is not disputed yet")
+        return self.disputes.open(
+            disputed, authorisation, minor=minor, reason=reason, evidence_seconds=evidence_seconds
+        )
+
+    def known(self, reference: str) -> Record:
+        """What stands under a reference, as `lookup`; raises `Fault` for nothing."""
+        found = self.lookup(reference)
+        if found is None:
+            raise Fault(404, "NO_SUCH_REFERENCE", "nothing is known under this reference")
+        return found
+
+    def record(self, record_id: str) -> Record | None:
+        """The record with an id."""
+        return self._records.get(record_id)
 
     # Time
 
@@ -312,10 +420,10 @@ class Books:
     # Sums
 
     def open_minor(self, authorisation: Record) -> int:
-        """What can still be collected of an authorisation; a collection under way counts as collected."""
+        """What can still be collected of an authorisation; a collection under way, or failed, has had its part."""
         if authorisation.phase is not Phase.APPROVED or authorisation.closed or self._has_expired(authorisation):
             return 0
-        return authorisation.minor - self._sum(authorisation, Kind.COLLECTION)
+        return self._granted(authorisation) - self._sum(authorisation, Kind.COLLECTION)
 
     def effects(self) -> Sequence[Record]:
         """All records but refusals, in the order of their making."""
@@ -338,6 +446,13 @@ class Books:
                 case _:
                     total = so_far
             totals[record.unit] = total
+        for movement in self.disputes.movements():
+            so_far, taken = totals[movement.unit], TAKES[movement.phase] * movement.minor
+            totals[movement.unit] = replace(
+                so_far,
+                withdrawn=so_far.withdrawn + max(taken, 0),
+                given_back=so_far.given_back + max(-taken, 0),
+            )
         return {unit: total for unit, total in totals.items() if unit}
 
     def doubles(self) -> Sequence[str]:
@@ -355,13 +470,16 @@ class Books:
         wanted = [each for each in self._related(authorisation, kind) if each.phase not in WITHOUT_EFFECT | but]
         return sum(each.minor for each in wanted)
 
+    def _granted(self, authorisation: Record) -> int:
+        return authorisation.minor + self._sum(authorisation, Kind.INCREMENT, but=UNDER_WAY)
+
     def _has_expired(self, authorisation: Record) -> bool:
         return authorisation.phase is Phase.APPROVED and self.now() >= authorisation.valid_until
 
     def _is_used_up(self, authorisation: Record) -> bool:
         """Nothing was left to release: all of it has been collected, or a last collection gave the rest up."""
         collected = self._sum(authorisation, Kind.COLLECTION)
-        return authorisation.closed is Closed.LAST or collected >= authorisation.minor
+        return authorisation.closed is Closed.LAST or collected >= self._granted(authorisation)
 
     # Pages
 
@@ -373,10 +491,12 @@ class Books:
 
     def _pointed_at(self, pointer: Pointer) -> Sequence[Record]:
         """One authorisation; several where a reference was sent twice and both were taken. The best is the last."""
-        ids = [pointer.id] if pointer.id else self._by_reference.get(pointer.reference, ())
-        found = [self._records[each] for each in ids if each in self._records]
-        authorisations = [record for record in found if record.kind is Kind.AUTHORISATION]
+        authorisations = [record for record in self._at(pointer) if record.kind is Kind.AUTHORISATION]
         return sorted(authorisations, key=lambda record: record.phase not in WITHOUT_EFFECT)
+
+    def _at(self, pointer: Pointer) -> Sequence[Record]:
+        ids = [pointer.id] if pointer.id else self._by_reference.get(pointer.reference, ())
+        return [self._records[each] for each in ids if each in self._records]
 
     def _related(self, authorisation: Record, kind: Kind) -> Sequence[Record]:
         records = (self._records[each] for each in self._under.get(authorisation.id, ()))
@@ -395,7 +515,7 @@ class Books:
         """A record that is not written yet; its phase is still to be decided, and a refusal until then."""
         return Record(
             kind=kind,
-            id=f"{ID_PREFIX[kind]}_{self._tag}{next(self._numbers):06}",
+            id=self._name(ID_PREFIX[kind]),
             merchant_ref=reference,
             phase=phase,
             at=0.0,
@@ -404,6 +524,9 @@ class Books:
             authorisation=authorisation.id if authorisation else "",
             authorisation_ref=authorisation.merchant_ref if authorisation else "",
         )
+
+    def _name(self, kind: str) -> str:
+        return f"{kind}_{self._tag}{next(self._numbers):06}"
 
     def _write(self, record: Record) -> Record:
         written = replace(record, at=self.now())
@@ -414,3 +537,12 @@ class Books:
         self._records[written.id] = written
         self._announce(written)
         return written
+
+
+def _bent(usual: Twist, twist: Twist) -> Twist:
+    """What the script says, or else the instrument; but no script bends the no of an instrument."""
+    return usual if twist is None or isinstance(usual, Deny) else twist
+
+
+def _waiting(kind: Kind) -> Phase:
+    return Phase.IN_REVIEW if kind is Kind.AUTHORISATION else Phase.QUEUED

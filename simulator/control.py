@@ -7,14 +7,20 @@ from collections.abc import Awaitable, Callable, Mapping
 from types import MappingProxyType
 
 from simulator.books import Total
+from simulator.disputes import EVIDENCE_SECONDS, REASON, TAKES
+from simulator.faults import Fault
 from simulator.fields import Fields, Json, Malformed, read
-from simulator.northbank import Call, Northbank, as_json, fault, malformed_fault
-from simulator.records import Kind, Record, rfc3339
+from simulator.northbank import Call, Northbank, as_fault, as_json, fault, malformed_fault
+from simulator.orders import MINOR_MIN
+from simulator.records import Kind, Phase, Record, rfc3339
 from simulator.script import WAIT_SECONDS_MAX, Rule
 from simulator.webhooks import Event, is_deliverable
 from simulator.wire import Answer, Reply, Request
 
 EVENTS = "/control/webhooks/"
+CHALLENGES = "/control/challenges/"
+DISPUTES = "/control/disputes/"
+MINOR_MAX = 10**15  # as much as an order can say
 REPEATS_MAX = 1_000  # deliveries of one event at one request: they are made one after the other
 
 
@@ -33,11 +39,22 @@ class Control:
                 return plain(self, read(request.body))
             if waiting is not None:
                 return waiting(self, read(request.body))
-            if request.method == "POST" and request.path.startswith(EVENTS):
-                event_id, _, verb = request.path.removeprefix(EVENTS).partition("/")
-                return self._event(event_id, verb, read(request.body))
+            if request.method == "POST":
+                return self._about_one(request.path, read(request.body))
         except Malformed as malformed:
             return malformed_fault(malformed)
+        except Fault as no:
+            return as_fault(no)
+        return fault(404, "NO_SUCH_CONTROL", "the control API has no such call")
+
+    def _about_one(self, path: str, fields: Fields) -> Reply | Awaitable[Reply]:
+        if path.startswith(EVENTS):
+            event_id, _, verb = path.removeprefix(EVENTS).partition("/")
+            return self._event(event_id, verb, fields)
+        if path.startswith(CHALLENGES):
+            return self._end_challenge(path.removeprefix(CHALLENGES), fields)
+        if path.startswith(DISPUTES):
+            return self._move_dispute(path.removeprefix(DISPUTES), fields)
         return fault(404, "NO_SUCH_CONTROL", "the control API has no such call")
 
     # Script, calls, books
@@ -61,11 +78,45 @@ class Control:
         return as_json(
             200,
             {
-                "effects": [_effect(record, books.open_minor(record)) for record in books.effects()],
+                "effects": [
+                    _effect(record) | ({"openMinor": books.open_minor(record)} if _is_authorisation(record) else {})
+                    for record in books.effects()
+                ],
+                "disputes": [_movement(each) for each in books.disputes.movements()],
                 "totals": {unit: _total(total) for unit, total in books.totals().items()},
                 "doubles": list(books.doubles()),
             },
         )
+
+    # What payers, banks and beneficiaries do
+
+    def _end_challenge(self, reference: str, fields: Fields) -> Answer:
+        passed = fields.choice("outcome", ("pass", "fail")) == "pass"
+        fields.close()
+        books = self._bank.books
+        books.land_due()
+        return as_json(200, _effect(books.end_challenge(books.known(reference), passed=passed)))
+
+    def take_back(self, fields: Fields) -> Answer:
+        """Let what has succeeded fail after all, or a transfer that has arrived come back."""
+        reference, reason = fields.text("merchantRef"), fields.text("reason", default="")
+        fields.close()
+        self._bank.books.land_due()
+        return as_json(200, _effect(self._bank.books.fail(reference, reason)))
+
+    def open_dispute(self, fields: Fields) -> Answer:
+        reference, reason = fields.text("merchantRef"), fields.text("reason", default=REASON)
+        minor = fields.whole("amountMinor", least=MINOR_MIN, most=MINOR_MAX) if fields.has("amountMinor") else None
+        evidence_seconds = fields.number("evidenceSeconds", default=EVIDENCE_SECONDS)
+        fields.close()
+        self._bank.books.land_due()
+        return as_json(201, _movement(self._bank.books.open_dispute(reference, minor, reason, evidence_seconds)))
+
+    def _move_dispute(self, dispute_id: str, fields: Fields) -> Answer:
+        phase = Phase(fields.choice("phase", tuple(TAKES)))
+        fields.close()
+        self._bank.books.land_due()
+        return as_json(200, _movement(self._bank.books.disputes.move(dispute_id, phase)))
 
     # Settings and clock
 
@@ -153,6 +204,8 @@ PLAIN: Mapping[tuple[str, str], Callable[[Control, Fields], Answer]] = MappingPr
         ("GET", "/control/settings"): Control.show_settings,
         ("POST", "/control/settings"): Control.change_settings,
         ("POST", "/control/clock"): Control.move_clock,
+        ("POST", "/control/failures"): Control.take_back,
+        ("POST", "/control/disputes"): Control.open_dispute,
         ("GET", "/control/webhooks"): Control.list_events,
     }
 )
@@ -188,8 +241,12 @@ def _call(call: Call) -> Json:
     }
 
 
-def _effect(record: Record, open_minor: int) -> Json:
-    effect: dict[str, object] = {
+def _is_authorisation(record: Record) -> bool:
+    return record.kind is Kind.AUTHORISATION
+
+
+def _effect(record: Record) -> dict[str, object]:
+    return {
         "reference": record.merchant_ref,
         "kind": record.kind,
         "amountMinor": record.minor,
@@ -199,9 +256,21 @@ def _effect(record: Record, open_minor: int) -> Json:
         "id": record.id,
         "at": rfc3339(record.at),
     }
-    if record.kind is Kind.AUTHORISATION:
-        effect["openMinor"] = open_minor
-    return effect
+
+
+def _movement(record: Record) -> Json:
+    return {
+        "dispute": record.id,
+        "movement": record.movement,
+        "reference": record.merchant_ref,
+        "state": record.phase,
+        "amountMinor": record.minor,
+        "takenMinor": TAKES[record.phase] * record.minor,
+        "currency": record.unit,
+        "cause": record.denial,
+        "evidenceBy": rfc3339(record.evidence_by),
+        "at": rfc3339(record.at),
+    }
 
 
 def _total(total: Total) -> Json:
@@ -210,6 +279,8 @@ def _total(total: Total) -> Json:
         "collected": total.collected,
         "paid_back": total.paid_back,
         "transferred": total.transferred,
+        "withdrawn": total.withdrawn,
+        "given_back": total.given_back,
     }
 
 

@@ -12,11 +12,13 @@ from dataclasses import dataclass, replace
 from functools import partial
 from types import MappingProxyType
 
-from simulator.books import Books, Clock, Fault, Twist
+from simulator.books import Books, Clock
+from simulator.faults import Fault
 from simulator.fields import Json, Malformed
-from simulator.orders import Authorise, Lookup, Operation, Order, Transfer, read_order
+from simulator.orders import Authorise, Lookup, Operation, Order, Recall, Transfer, read_order
 from simulator.records import STATUS, Record, shown
 from simulator.script import Behaviour, Damage, Decide, Fail, Late, Mangle, Script, Silence, Slow
+from simulator.twists import Twist
 from simulator.webhooks import Webhooks
 from simulator.wire import Answer, HangUp, Reply, Request
 
@@ -27,6 +29,8 @@ ROUTES: Mapping[tuple[str, str], Operation] = MappingProxyType(
         ("POST", "/v2/releases"): Operation.RELEASE,
         ("POST", "/v2/paybacks"): Operation.PAYBACK,
         ("POST", "/v2/transfers"): Operation.TRANSFER,
+        ("POST", "/v2/increments"): Operation.INCREMENT,
+        ("POST", "/v2/recalls"): Operation.RECALL,
         ("GET", "/v2/lookup"): Operation.LOOKUP,
     }
 )
@@ -50,15 +54,24 @@ class Call:
 
 
 class Northbank:
-    """One provider: its clock, books, script, webhooks, and the calls that it has received."""
+    """One account: its clock, books, script, webhooks, and the calls that it has received.
 
-    def __init__(self, secret: str, webhook_url: str = "") -> None:
+    `address` is where payers reach it, e.g. `http://127.0.0.1:8090`.
+    """
+
+    def __init__(self, secret: str, webhook_url: str = "", *, address: str = "") -> None:
+        self._address = address
         self._bearer = f"Bearer {secret}".encode()
         self.clock = Clock()
         self.webhooks = Webhooks(secret, webhook_url)
         self.script = Script()
         self.calls: list[Call] = []
-        self.books = Books(self.clock, self.webhooks.announce)
+        self.books = self._open_books()
+
+    def _open_books(self) -> Books:
+        books = Books(self.clock, self.webhooks.announce)
+        books.challenges_at = f"{self._address}/challenges"
+        return books
 
     async def reset(self) -> None:
         """Become as new: no records, rules, calls or events, the real time, the settings of the command line."""
@@ -66,7 +79,7 @@ class Northbank:
         self.clock.ahead_seconds = 0.0
         self.script.clear()
         self.calls.clear()
-        self.books = Books(self.clock, self.webhooks.announce)
+        self.books = self._open_books()
 
     def answer(self, request: Request) -> Reply | Awaitable[Reply]:
         """Answer one request under /v2; at once unless the script says otherwise."""
@@ -100,7 +113,7 @@ class Northbank:
         match asked:
             case Authorise():
                 return asked.token
-            case Transfer() | Lookup():
+            case Transfer() | Recall() | Lookup():
                 return ""
             case _:
                 return self.books.token_of(asked.authorisation)
@@ -111,15 +124,10 @@ class Northbank:
         try:
             return _shown_as(self._carry_out(asked, twist), asked)
         except Fault as no:
-            return fault(no.status, no.code, str(no))
+            return as_fault(no)
 
     def _carry_out(self, asked: Asked, twist: Twist = None) -> Record:
-        if not isinstance(asked, Lookup):
-            return self.books.place(asked, twist)
-        found = self.books.lookup(asked.merchant_ref)
-        if found is None:
-            raise Fault(404, "NO_SUCH_REFERENCE", "nothing is known under this reference")
-        return found
+        return self.books.known(asked.merchant_ref) if isinstance(asked, Lookup) else self.books.place(asked, twist)
 
     # As scripted
 
@@ -167,7 +175,7 @@ class Northbank:
         try:
             record = self._carry_out(asked)
         except Fault as no:
-            return fault(no.status, no.code, str(no))
+            return as_fault(no)
         return as_json(200 if isinstance(asked, Lookup) else STATUS[record.phase], {"data": tell(record)})
 
 
@@ -201,6 +209,11 @@ def fault(status: int, code: str, text: str, fields: Mapping[str, str] | None = 
     if fields:
         said["fields"] = dict(fields)
     return as_json(status, {"fault": said})
+
+
+def as_fault(no: Fault) -> Answer:
+    """Answer that the call was not taken, as the books say it."""
+    return fault(no.status, no.code, str(no))
 
 
 def malformed_fault(malformed: Malformed) -> Answer:

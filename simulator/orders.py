@@ -21,6 +21,8 @@ class Operation(StrEnum):
     RELEASE = "release"
     PAYBACK = "payback"
     TRANSFER = "transfer"
+    INCREMENT = "increment"
+    RECALL = "recall"
     LOOKUP = "lookup"
 
 
@@ -34,7 +36,7 @@ class Value:
 
 @dataclass(frozen=True, slots=True)
 class Pointer:
-    """Which authorisation is meant: by its id, or by the merchant's reference of it. One of the two is empty."""
+    """Which authorisation or transfer: by its id, or by the merchant's reference of it. One of the two is empty."""
 
     id: str
     reference: str
@@ -86,13 +88,31 @@ class Transfer:
 
 
 @dataclass(frozen=True, slots=True)
+class Increment:
+    """Promise that much more under an authorisation."""
+
+    merchant_ref: str
+    value: Value
+    authorisation: Pointer
+
+
+@dataclass(frozen=True, slots=True)
+class Recall:
+    """Call a transfer back that has not arrived: all of it, so the amount has to be its own."""
+
+    merchant_ref: str
+    value: Value
+    transfer: Pointer
+
+
+@dataclass(frozen=True, slots=True)
 class Lookup:
     """Ask what became of a reference; changes nothing."""
 
     merchant_ref: str
 
 
-Order = Authorise | Collect | Release | PayBack | Transfer
+Order = Authorise | Collect | Release | PayBack | Transfer | Increment | Recall
 
 
 def read_order(operation: Operation, key: str, body: bytes) -> Order:
@@ -112,13 +132,18 @@ def _order(operation: Operation, reference: str, fields: Fields) -> Order:
             source = fields.inner("source")
             return Authorise(reference, _value(fields), source.text("token"))
         case Operation.COLLECT:
-            return Collect(reference, _value(fields), _pointer(fields), fields.flag("last", default=False))
+            pointer = _pointer(fields, "authorisation")
+            return Collect(reference, _value(fields), pointer, fields.flag("last", default=False))
         case Operation.RELEASE:
-            return Release(reference, _pointer(fields))
+            return Release(reference, _pointer(fields, "authorisation"))
         case Operation.PAYBACK:
-            return PayBack(reference, _value(fields), _pointer(fields))
+            return PayBack(reference, _value(fields), _pointer(fields, "authorisation"))
         case Operation.TRANSFER:
             return Transfer(reference, _value(fields), fields.text("beneficiary"))
+        case Operation.INCREMENT:
+            return Increment(reference, _value(fields), _pointer(fields, "authorisation"))
+        case Operation.RECALL:
+            return Recall(reference, _value(fields), _pointer(fields, "transfer"))
         case Operation.LOOKUP:
             raise AssertionError("a lookup has no body")
 
@@ -139,11 +164,11 @@ def _value(fields: Fields) -> Value:
     )
 
 
-def _pointer(fields: Fields) -> Pointer:
-    """Either field names the authorisation; where both are sent the id decides, and the reference is ignored."""
-    by_id, by_reference = fields.has("authorisation"), fields.has("authorisationRef")
+def _pointer(fields: Fields, name: str) -> Pointer:
+    """Either field names what is meant; where both are sent the id decides, and the reference is ignored."""
+    by_id, by_reference = fields.has(name), fields.has(f"{name}Ref")
     if not by_id and not by_reference:
-        return fields.wrong("authorisation", "or authorisationRef must be given", instead=Pointer("", ""))
-    found = fields.text("authorisation") if by_id else ""
-    reference = fields.text("authorisationRef", longest=REFERENCE_LENGTH_MAX) if by_reference else ""
+        return fields.wrong(name, f"or {name}Ref must be given", instead=Pointer("", ""))
+    found = fields.text(name) if by_id else ""
+    reference = fields.text(f"{name}Ref", longest=REFERENCE_LENGTH_MAX) if by_reference else ""
     return Pointer(found, "" if by_id else reference)

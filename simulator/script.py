@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from enum import StrEnum
 from types import MappingProxyType
 
-from simulator.books import BOUNCE_REASON, Deny, Land, Queue, Twist
 from simulator.fields import Fields, Json
+from simulator.instruments import BOUNCE_REASON, FAILURE_SECONDS
 from simulator.orders import Operation
+from simulator.twists import Challenge, Deny, FailLater, Land, Queue, Twist
 
 ANY = "*"
 COUNT_MAX = 1_000_000  # more calls than a test makes
@@ -86,6 +87,8 @@ _ORDERS = _ALL - {Operation.LOOKUP}
 _DENIABLE = _ORDERS - {Operation.RELEASE}
 _QUEUEABLE = _DENIABLE - {Operation.TRANSFER}
 _TRANSFERS = frozenset({Operation.TRANSFER})
+_AUTHORISATIONS = frozenset({Operation.AUTHORISE})
+_FAILING = frozenset({Operation.COLLECT, Operation.PAYBACK, Operation.TRANSFER})
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +108,14 @@ def _pending(fields: Fields) -> Behaviour:
     denied = fields.choice("then", ("done", "denied"), default="done") == "denied"
     reason = fields.text("reason", default="denied_after_review")
     return Decide(Queue(seconds, reason if denied else ""))
+
+
+def _challenge(_: Fields) -> Behaviour:
+    return Decide(Challenge())
+
+
+def _fail_later(fields: Fields) -> Behaviour:
+    return Decide(FailLater(fields.number("seconds", default=FAILURE_SECONDS), fields.text("reason", default="")))
 
 
 def _arrive(fields: Fields) -> Behaviour:
@@ -159,6 +170,8 @@ BEHAVIOURS: Mapping[str, _Kind] = MappingProxyType(
     {
         "deny": _Kind(_DENIABLE, _deny),
         "pending": _Kind(_QUEUEABLE, _pending),
+        "challenge": _Kind(_AUTHORISATIONS, _challenge),
+        "fail_later": _Kind(_FAILING, _fail_later),
         "arrive": _Kind(_TRANSFERS, _arrive),
         "bounce": _Kind(_TRANSFERS, _bounce),
         "throttle": _Kind(_ALL, _throttle),

@@ -5,6 +5,7 @@ from collections.abc import AsyncGenerator
 import pytest
 import pytest_asyncio
 
+from domain.ids import Verb
 from tests.conformance import simulator_stand
 from tests.conformance.stand import Stand
 from tests.support.simulator import RunningSimulator, running_simulator
@@ -23,3 +24,11 @@ async def stand(request: pytest.FixtureRequest, simulator_process: RunningSimula
     assert request.param == "simulator"  # a second provider gets its own branch here
     async with simulator_stand.stand(simulator_process) as made:
         yield made
+
+
+@pytest.fixture(autouse=True)
+def _is_promised(request: pytest.FixtureRequest, stand: Stand) -> None:
+    """Ask the profile, and it alone, whether an operation is to be tried."""
+    verb = request.getfixturevalue("verb") if "verb" in request.fixturenames else None
+    if isinstance(verb, Verb) and verb not in stand.profile.operations:
+        pytest.skip(f"{stand.profile.name} does not promise to {verb}")

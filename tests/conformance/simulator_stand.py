@@ -13,7 +13,8 @@ from adapters.providers.simulator import client, webhooks
 from adapters.resilience import wrap
 from adapters.wire import Wire
 from domain.ids import Reference, Verb
-from domain.outcomes import Answer
+from domain.money import Money
+from domain.outcomes import Answer, DisputeNews, DisputeStage
 from tests.conformance.stand import Fault, Means, Stand
 from tests.support.fault_server import Peer, fault_server
 from tests.support.simulator import RunningSimulator
@@ -24,6 +25,8 @@ OPERATIONS: Mapping[Verb, str] = MappingProxyType({
     Verb.VOID: "release",
     Verb.REFUND: "payback",
     Verb.PAY_OUT: "transfer",
+    Verb.INCREMENT: "increment",
+    Verb.RECALL: "recall",
     Verb.ARRIVE: "lookup",
 })  # fmt: skip
 BEHAVIOURS: Mapping[Fault, tuple[str, Mapping[str, Any]]] = MappingProxyType({
@@ -46,7 +49,15 @@ DELIVERED_SECONDS = 5.0  # a busy machine
 class SimulatorStand:
     """The simulator under the suite."""
 
-    means = Means(approved="tok_visa", declined="tok_denied", reached="acct_ok", returned="acct_bounces")
+    means = Means(
+        approved="tok_visa",
+        declined="tok_denied",
+        declined_softly="tok_soft",
+        challenged="tok_challenge",
+        reached="acct_ok",
+        bounced="acct_bounces",
+        on_its_way="acct_slow",
+    )
 
     def __init__(self, running: RunningSimulator, wire: Wire, received: list[bytes]) -> None:
         self.profile = wire.profile
@@ -70,12 +81,32 @@ class SimulatorStand:
         effects = (await self._running.books())["effects"]
         return sum(each["reference"] == reference and each["amountMinor"] > 0 for each in effects)
 
+    async def end_challenge(self, reference: Reference, *, passed: bool) -> None:
+        await self._running.end_challenge(reference, "pass" if passed else "fail")
+
+    async def take_back(self, reference: Reference) -> None:
+        await self._running.take_back(reference)
+
+    async def dispute(self, reference: Reference, money: Money) -> str:
+        return (await self._running.open_dispute(reference, amountMinor=money.minor))["dispute"]
+
+    async def move_dispute(self, dispute: str, stage: DisputeStage) -> None:
+        await self._running.move_dispute(dispute, stage.upper())
+
     async def told(self) -> Sequence[tuple[Reference, Answer]]:
+        said = [webhooks.told(raw) for raw in await self._heard()]
+        return [(each.reference, each.answer) for each in said if isinstance(each, webhooks.Told)]
+
+    async def news(self) -> Sequence[DisputeNews]:
+        said = [webhooks.told(raw) for raw in await self._heard()]
+        return [each for each in said if isinstance(each, DisputeNews)]
+
+    async def _heard(self) -> Sequence[bytes]:
+        """The events so far, each verified, once all that is on its way has come."""
         async with asyncio.timeout(DELIVERED_SECONDS):
             while any(event["state"] == "waiting" for event in await self._running.events()):
                 await asyncio.sleep(0.02)
-        said = [webhooks.told(raw) for raw in (self._verified(received) for received in self._received)]
-        return [(each.reference, each.answer) for each in said if each is not None]
+        return [self._verified(received) for received in self._received]
 
     def forged(self, raw: bytes, headers: Mapping[str, str]) -> bool:
         return webhooks.event_id(raw, headers, self._running.secret, time.time()) is None

@@ -8,7 +8,8 @@ from typing import Protocol
 from adapters.port import PaymentProvider
 from adapters.profile import Profile
 from domain.ids import Reference, Verb
-from domain.outcomes import Answer
+from domain.money import Money
+from domain.outcomes import Answer, DisputeNews, DisputeStage
 
 
 class Fault(StrEnum):
@@ -34,8 +35,11 @@ class Means:
 
     approved: str
     declined: str
+    declined_softly: str
+    challenged: str
     reached: str
-    returned: str
+    bounced: str
+    on_its_way: str  # long enough to be called back
 
 
 class Stand(Protocol):
@@ -59,6 +63,26 @@ class Stand(Protocol):
 
     async def happened(self, reference: Reference) -> int:
         """How often money moved or was promised under a reference, by the provider's own books."""
+        ...
+
+    async def end_challenge(self, reference: Reference, *, passed: bool) -> None:
+        """Let the payer prove who they are, or fail to."""
+        ...
+
+    async def take_back(self, reference: Reference) -> None:
+        """Let what was done fail after all; a payout that has arrived comes back."""
+        ...
+
+    async def dispute(self, reference: Reference, money: Money) -> str:
+        """Let the payer's bank open a dispute over a part of a capture; return the provider's id of it."""
+        ...
+
+    async def move_dispute(self, dispute: str, stage: DisputeStage) -> None:
+        """Let a dispute take its next step."""
+        ...
+
+    async def news(self) -> Sequence[DisputeNews]:
+        """What its webhooks have said of disputes so far, in order."""
         ...
 
     async def told(self) -> Sequence[tuple[Reference, Answer]]:

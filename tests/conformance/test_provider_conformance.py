@@ -9,19 +9,21 @@ from domain.commands import Effect, Inquiry
 from domain.errors import Conflict, Unavailable, Unknown
 from domain.ids import Prefix, Reference, Verb, derive, effect_reference
 from domain.money import Money
-from domain.outcomes import Answer, Found, Outcome
+from domain.outcomes import Answer, DisputeStage, Found, Outcome
 from tests.conformance.stand import Fault, Stand
 
 EUR = Money(10_050, "EUR")
-EFFECTS = (Verb.AUTHORIZE, Verb.CAPTURE, Verb.VOID, Verb.REFUND, Verb.PAY_OUT)
-MOVING = (Verb.AUTHORIZE, Verb.CAPTURE, Verb.REFUND, Verb.PAY_OUT)
-DECIDED_LATER = (Verb.AUTHORIZE, Verb.CAPTURE, Verb.REFUND)
+EFFECTS = (Verb.AUTHORIZE, Verb.CAPTURE, Verb.VOID, Verb.REFUND, Verb.PAY_OUT, Verb.INCREMENT, Verb.RECALL)
+MOVING = tuple(verb for verb in EFFECTS if verb is not Verb.VOID)
+DECIDED_LATER = (Verb.AUTHORIZE, Verb.CAPTURE, Verb.REFUND, Verb.INCREMENT, Verb.RECALL)
 PREFIXES = {
     Verb.AUTHORIZE: Prefix.PAYMENT,
     Verb.CAPTURE: Prefix.CAPTURE,
     Verb.VOID: Prefix.PAYMENT,
     Verb.REFUND: Prefix.REFUND,
     Verb.PAY_OUT: Prefix.PAYOUT,
+    Verb.INCREMENT: Prefix.INCREMENT,
+    Verb.RECALL: Prefix.PAYOUT,
 }
 
 
@@ -30,11 +32,12 @@ def reference(verb: Verb, key: str = "1") -> Reference:
 
 
 def effect_of(stand: Stand, verb: Verb, money: Money = EUR, key: str = "1") -> Effect:
-    """An effect that acts upon the authorization named by our reference alone."""
+    """An effect that acts upon the authorization, or the payout, named by our reference alone."""
     instruments = {Verb.AUTHORIZE: stand.means.approved, Verb.PAY_OUT: stand.means.reached}
+    acted_upon = Verb.PAY_OUT if verb is Verb.RECALL else Verb.AUTHORIZE
     return Effect(
         reference=reference(verb, key),
-        on=Reference("") if verb in instruments else reference(Verb.AUTHORIZE),
+        on=Reference("") if verb in instruments else reference(acted_upon),
         provider=stand.profile.name,
         money=money,
         instrument=instruments.get(verb, ""),
@@ -49,6 +52,8 @@ async def perform(stand: Stand, verb: Verb, effect: Effect | None = None) -> Ans
         Verb.VOID: port.void,
         Verb.REFUND: port.refund,
         Verb.PAY_OUT: port.pay_out,
+        Verb.INCREMENT: port.increment,
+        Verb.RECALL: port.recall,
     }
     return await calls[verb](effect or effect_of(stand, verb))
 
@@ -57,12 +62,27 @@ async def inquire(stand: Stand, verb: Verb, on: Reference | None = None) -> Answ
     return await stand.port.inquire(Inquiry(on=on or reference(verb), provider=stand.profile.name, verb=verb))
 
 
+async def asked(stand: Stand, verb: Verb, on: Reference | None = None) -> Answer:
+    """Inquire about what they have."""
+    found = await inquire(stand, verb, on)
+    assert found is not None
+    return found
+
+
+async def pay_out_slowly(stand: Stand, money: Money = EUR) -> None:
+    """Put a payout on a way that is long enough to be called back."""
+    slow = replace(effect_of(stand, Verb.PAY_OUT, money), instrument=stand.means.on_its_way)
+    assert (await perform(stand, Verb.PAY_OUT, slow)).outcome is Outcome.DONE
+
+
 async def prepare(stand: Stand, verb: Verb) -> None:
     """Bring about what an operation stands upon."""
-    if verb in {Verb.CAPTURE, Verb.VOID, Verb.REFUND}:
+    if verb in {Verb.CAPTURE, Verb.VOID, Verb.REFUND, Verb.INCREMENT}:
         assert (await perform(stand, Verb.AUTHORIZE)).outcome is Outcome.DONE
     if verb is Verb.REFUND:
         assert (await perform(stand, Verb.CAPTURE)).outcome is Outcome.DONE
+    if verb is Verb.RECALL:
+        await pay_out_slowly(stand)
 
 
 @pytest.mark.parametrize("verb", EFFECTS)
@@ -71,8 +91,7 @@ async def test_an_effect_is_done_and_inquiry_says_the_same(stand: Stand, verb: V
     answer = await perform(stand, verb)
     assert answer.outcome is Outcome.DONE
     assert answer.provider_id
-    found = await inquire(stand, verb)
-    assert found is not None
+    found = await asked(stand, verb)
     assert (found.outcome, found.provider_id) == (Outcome.DONE, answer.provider_id)
 
 
@@ -80,9 +99,13 @@ async def test_an_effect_is_done_and_inquiry_says_the_same(stand: Stand, verb: V
     "money", [Money(1, "EUR"), Money(500, "JPY"), Money(1234, "KWD"), Money(10**12, "USD")], ids=str
 )
 async def test_amounts_reach_the_provider_exactly_in_every_exponent(stand: Stand, money: Money) -> None:
-    for verb in (Verb.AUTHORIZE, Verb.CAPTURE, Verb.REFUND, Verb.PAY_OUT):
-        answer = await perform(stand, verb, effect_of(stand, verb, money))
-        assert answer.outcome is Outcome.DONE  # any other amount in the answer is a conflict
+    for verb in (Verb.AUTHORIZE, Verb.INCREMENT, Verb.CAPTURE, Verb.REFUND):
+        if verb in stand.profile.operations:
+            answer = await perform(stand, verb, effect_of(stand, verb, money))
+            assert answer.outcome is Outcome.DONE  # any other amount in the answer is a conflict
+    await pay_out_slowly(stand, money)
+    if Verb.RECALL in stand.profile.operations:
+        assert (await perform(stand, Verb.RECALL, effect_of(stand, Verb.RECALL, money))).outcome is Outcome.DONE
 
 
 async def test_an_authorization_says_how_long_it_stands(stand: Stand) -> None:
@@ -125,8 +148,7 @@ async def test_an_effect_whose_answer_does_not_reach_us_is_unknown_and_inquiry_f
     await stand.misbehave(verb, fault)
     with pytest.raises(Unknown):
         await perform(stand, verb)
-    found = await inquire(stand, verb)
-    assert found is not None
+    found = await asked(stand, verb)
     assert found.outcome is Outcome.DONE
     assert await stand.happened(reference(verb)) == 1
 
@@ -150,8 +172,7 @@ async def test_a_late_effect_is_not_found_before_and_found_past_the_horizon(stan
     assert await inquire(stand, verb) is None
     assert stand.profile.horizon is not None
     await stand.pass_time(stand.profile.horizon.total_seconds())
-    found = await inquire(stand, verb)
-    assert found is not None
+    found = await asked(stand, verb)
     assert found.outcome is Outcome.DONE
 
 
@@ -191,12 +212,10 @@ async def test_what_is_decided_later_is_pending_and_then_done(stand: Stand, verb
     await prepare(stand, verb)
     await stand.misbehave(verb, Fault.DECIDED_LATER)
     assert (await perform(stand, verb)).outcome is Outcome.PENDING
-    found = await inquire(stand, verb)
-    assert found is not None
+    found = await asked(stand, verb)
     assert found.outcome is Outcome.PENDING
     await stand.pass_time(5)
-    found = await inquire(stand, verb)
-    assert found is not None
+    found = await asked(stand, verb)
     assert found.outcome is Outcome.DONE
 
 
@@ -215,6 +234,14 @@ async def test_a_decline_names_its_reason(stand: Stand) -> None:
     answer = await perform(stand, Verb.AUTHORIZE, declined)
     assert answer.outcome is Outcome.REFUSED
     assert answer.reason not in {"", "declined"}
+    assert not answer.soft
+
+
+async def test_a_soft_decline_says_that_another_provider_may_take_it(stand: Stand) -> None:
+    declined = replace(effect_of(stand, Verb.AUTHORIZE), instrument=stand.means.declined_softly)
+    answer = await perform(stand, Verb.AUTHORIZE, declined)
+    assert (answer.outcome, answer.soft) == (Outcome.REFUSED, True)
+    assert await inquire(stand, Verb.AUTHORIZE) == answer
 
 
 async def test_more_than_is_left_can_be_neither_captured_nor_refunded(stand: Stand) -> None:
@@ -225,7 +252,7 @@ async def test_more_than_is_left_can_be_neither_captured_nor_refunded(stand: Sta
     assert (await perform(stand, Verb.REFUND, effect_of(stand, Verb.REFUND, more, "2"))).outcome is Outcome.REFUSED
 
 
-@pytest.mark.parametrize("verb", [Verb.CAPTURE, Verb.REFUND])
+@pytest.mark.parametrize("verb", [Verb.CAPTURE, Verb.REFUND, Verb.INCREMENT])
 async def test_the_authorization_may_be_named_by_the_providers_own_id(stand: Stand, verb: Verb) -> None:
     authorized = await perform(stand, Verb.AUTHORIZE)
     if verb is Verb.REFUND:
@@ -234,8 +261,8 @@ async def test_the_authorization_may_be_named_by_the_providers_own_id(stand: Sta
     assert (await perform(stand, verb, known)).outcome is Outcome.DONE
 
 
-@pytest.mark.parametrize("verb", [Verb.CAPTURE, Verb.REFUND])
-async def test_acting_upon_an_authorization_that_is_not_there_is_refused(stand: Stand, verb: Verb) -> None:
+@pytest.mark.parametrize("verb", [Verb.CAPTURE, Verb.REFUND, Verb.INCREMENT, Verb.RECALL])
+async def test_acting_upon_what_is_not_there_is_refused(stand: Stand, verb: Verb) -> None:
     assert (await perform(stand, verb)).outcome is Outcome.REFUSED
 
 
@@ -285,23 +312,155 @@ async def test_a_void_while_a_capture_is_undecided_is_unknown_and_never_refused(
         await perform(stand, Verb.VOID)
 
 
+# Challenges
+
+
+async def challenge(stand: Stand) -> Answer:
+    return await perform(
+        stand, Verb.AUTHORIZE, replace(effect_of(stand, Verb.AUTHORIZE), instrument=stand.means.challenged)
+    )
+
+
+async def test_a_challenge_is_pending_and_says_where_the_payer_goes(stand: Stand) -> None:
+    answer = await challenge(stand)
+    assert answer.outcome is Outcome.PENDING
+    assert answer.challenge.startswith(("http://", "https://"))
+    assert await asked(stand, Verb.AUTHORIZE) == answer  # so that it can be told again where the answer was lost
+
+
+@pytest.mark.parametrize(("passed", "outcome"), [(True, Outcome.DONE), (False, Outcome.REFUSED)])
+async def test_a_challenge_ends_by_what_the_payer_does_and_a_webhook_tells_it(
+    stand: Stand, passed: bool, outcome: Outcome
+) -> None:
+    await challenge(stand)
+    await stand.end_challenge(reference(Verb.AUTHORIZE), passed=passed)
+    found = await asked(stand, Verb.AUTHORIZE)
+    assert (found.outcome, found.challenge) == (outcome, "")
+    told = [(on, answer.outcome) for on, answer in await stand.told()]
+    assert told == [(reference(Verb.AUTHORIZE), Outcome.PENDING), (reference(Verb.AUTHORIZE), outcome)]
+
+
+async def test_a_challenge_that_is_abandoned_ends_with_a_void(stand: Stand) -> None:
+    await challenge(stand)
+    assert (await perform(stand, Verb.VOID)).outcome is Outcome.DONE
+    assert (await asked(stand, Verb.AUTHORIZE)).outcome is Outcome.REFUSED
+
+
+# Increments
+
+
+@pytest.mark.parametrize("verb", [Verb.INCREMENT])
+async def test_an_increment_can_be_captured_with_what_it_raised(stand: Stand, verb: Verb) -> None:
+    await prepare(stand, verb)
+    await perform(stand, verb, effect_of(stand, verb, Money(50, "EUR")))
+    more, all_of_it = Money(EUR.minor + 51, "EUR"), Money(EUR.minor + 50, "EUR")
+    assert (await perform(stand, Verb.CAPTURE, effect_of(stand, Verb.CAPTURE, more, "2"))).outcome is Outcome.REFUSED
+    captured = await perform(stand, Verb.CAPTURE, effect_of(stand, Verb.CAPTURE, all_of_it))
+    assert captured.outcome is Outcome.DONE
+
+
+@pytest.mark.parametrize("verb", [Verb.INCREMENT])
+async def test_a_void_gives_an_increment_up_too_and_what_is_voided_is_not_raised(stand: Stand, verb: Verb) -> None:
+    await prepare(stand, verb)
+    await perform(stand, verb)
+    assert (await perform(stand, Verb.VOID)).outcome is Outcome.DONE
+    assert (await perform(stand, Verb.CAPTURE)).outcome is Outcome.REFUSED
+    assert (await perform(stand, verb, effect_of(stand, verb, key="2"))).outcome is Outcome.REFUSED
+
+
+# Payouts
+
+
 async def test_a_payout_is_accepted_first_and_arrives_later(stand: Stand) -> None:
     assert (await perform(stand, Verb.PAY_OUT)).outcome is Outcome.DONE
     await stand.pass_time(60)
-    arrival = await inquire(stand, Verb.ARRIVE, reference(Verb.PAY_OUT))
-    assert arrival is not None
-    assert arrival.outcome is Outcome.DONE
+    assert (await asked(stand, Verb.ARRIVE, reference(Verb.PAY_OUT))).outcome is Outcome.DONE
 
 
 async def test_a_payout_that_comes_back_was_accepted_and_has_not_arrived(stand: Stand) -> None:
-    await perform(stand, Verb.PAY_OUT, replace(effect_of(stand, Verb.PAY_OUT), instrument=stand.means.returned))
+    await perform(stand, Verb.PAY_OUT, replace(effect_of(stand, Verb.PAY_OUT), instrument=stand.means.bounced))
     await stand.pass_time(60)
-    accepted = await inquire(stand, Verb.PAY_OUT)
-    arrival = await inquire(stand, Verb.ARRIVE, reference(Verb.PAY_OUT))
-    assert accepted is not None
-    assert arrival is not None
-    assert (accepted.outcome, arrival.outcome) == (Outcome.DONE, Outcome.REFUSED)
+    assert (await asked(stand, Verb.PAY_OUT)).outcome is Outcome.DONE
+    arrival = await asked(stand, Verb.ARRIVE, reference(Verb.PAY_OUT))
+    assert arrival.outcome is Outcome.REFUSED
     assert arrival.reason not in {"", "declined"}
+
+
+async def test_a_payout_that_is_returned_after_it_arrived_is_told_under_an_id_of_its_own(stand: Stand) -> None:
+    accepted = await perform(stand, Verb.PAY_OUT)
+    await stand.pass_time(60)
+    await stand.take_back(reference(Verb.PAY_OUT))
+    assert (await asked(stand, Verb.PAY_OUT)).outcome is Outcome.DONE
+    arrival = await asked(stand, Verb.ARRIVE, reference(Verb.PAY_OUT))
+    assert arrival.outcome is Outcome.REFUSED
+    assert arrival.provider_id not in {"", accepted.provider_id}
+    told = [answer for on, answer in await stand.told() if on == f"{reference(Verb.PAY_OUT)}/arrival"]
+    assert [answer.outcome for answer in told] == [Outcome.DONE, Outcome.REFUSED]
+    assert told[-1] == arrival
+
+
+@pytest.mark.parametrize("verb", [Verb.RECALL])
+async def test_a_payout_that_is_recalled_does_not_arrive_and_says_why(stand: Stand, verb: Verb) -> None:
+    await prepare(stand, verb)
+    assert (await perform(stand, verb)).outcome is Outcome.DONE
+    await stand.pass_time(7 * 86_400)
+    assert (await asked(stand, Verb.PAY_OUT)).outcome is Outcome.DONE
+    arrival = await asked(stand, Verb.ARRIVE, reference(Verb.PAY_OUT))
+    assert (arrival.outcome, arrival.reason) == (Outcome.REFUSED, "recalled")
+    assert (f"{reference(Verb.PAY_OUT)}/arrival", arrival) in await stand.told()
+
+
+@pytest.mark.parametrize("verb", [Verb.RECALL])
+async def test_a_payout_that_has_arrived_is_not_recalled(stand: Stand, verb: Verb) -> None:
+    await perform(stand, Verb.PAY_OUT)
+    await stand.pass_time(60)
+    recall = await perform(stand, verb)
+    assert recall.outcome is Outcome.REFUSED
+    assert recall.reason not in {"", "declined"}
+    assert (await asked(stand, Verb.ARRIVE, reference(Verb.PAY_OUT))).outcome is Outcome.DONE
+
+
+# What is taken back
+
+
+@pytest.mark.parametrize("verb", [Verb.CAPTURE, Verb.REFUND])
+async def test_what_fails_after_it_was_done_is_refused_from_then_on_and_a_webhook_tells_it(
+    stand: Stand, verb: Verb
+) -> None:
+    await prepare(stand, verb)
+    assert (await perform(stand, verb)).outcome is Outcome.DONE
+    await stand.take_back(reference(verb))
+    found = await asked(stand, verb)
+    assert found.outcome is Outcome.REFUSED
+    assert found.reason not in {"", "declined"}
+    told = [answer for on, answer in await stand.told() if on == reference(verb)]
+    assert [answer.outcome for answer in told] == [Outcome.DONE, Outcome.REFUSED]
+    assert told[-1] == found
+
+
+async def test_a_dispute_is_told_step_by_step_each_under_a_key_of_its_own(stand: Stand) -> None:
+    await prepare(stand, Verb.REFUND)
+    disputed = Money(4_000, "EUR")
+    dispute = await stand.dispute(reference(Verb.CAPTURE), disputed)
+    way = [DisputeStage.WITHDRAWN, DisputeStage.WON, DisputeStage.WITHDRAWN, DisputeStage.LOST]
+    for stage in way:
+        await stand.move_dispute(dispute, stage)
+        await stand.news()  # one after the other: order is not promised
+    news = await stand.news()
+    assert [each.stage for each in news] == [DisputeStage.OPENED, *way]
+    assert {(each.dispute, each.on, each.money) for each in news} == {(dispute, reference(Verb.CAPTURE), disputed)}
+    assert len({each.key for each in news}) == len({each.source for each in news}) == len(news)
+    assert all(each.evidence_due and each.reason for each in news)
+
+
+async def test_a_dispute_is_no_answer_to_what_it_disputes(stand: Stand) -> None:
+    await prepare(stand, Verb.REFUND)
+    await stand.dispute(reference(Verb.CAPTURE), EUR)
+    assert (await asked(stand, Verb.CAPTURE)).outcome is Outcome.DONE
+    assert [answer.outcome for on, answer in await stand.told() if on == reference(Verb.CAPTURE)] == [Outcome.DONE]
+
+
+# Webhooks, inquiries, credentials
 
 
 @pytest.mark.parametrize("verb", EFFECTS)
@@ -325,8 +484,7 @@ async def test_a_webhook_says_what_inquiry_says(stand: Stand, verb: Verb) -> Non
     await perform(stand, verb)
     told = [answer for on, answer in await stand.told() if on == reference(verb)]
     assert told
-    found = await inquire(stand, verb)
-    assert found is not None
+    found = await asked(stand, verb)
     assert (told[-1].outcome, told[-1].provider_id) == (found.outcome, found.provider_id)
 
 

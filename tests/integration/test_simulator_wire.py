@@ -90,7 +90,14 @@ async def test_a_payment_takes_its_usual_way(simulator: RunningSimulator) -> Non
     paid_back = await _send(simulator, "paybacks", order)
     assert (paid_back.status_code, paid_back.json()["data"]["id"][:3]) == (201, "pb_")
     books = await simulator.books()
-    assert books["totals"]["EUR"] == {"authorised_open": 0, "collected": 400, "paid_back": 150, "transferred": 0}
+    assert books["totals"]["EUR"] == {
+        "authorised_open": 0,
+        "collected": 400,
+        "paid_back": 150,
+        "transferred": 0,
+        "withdrawn": 0,
+        "given_back": 0,
+    }
     assert [(each["reference"], each["amountMinor"]) for each in books["effects"]] == [
         ("pay_1.a1", 1050),
         ("pay_1.c1", 400),
@@ -305,6 +312,120 @@ async def test_a_rule_finds_a_collection_by_the_token_of_its_authorisation(simul
     assert (await _collect(simulator)).json()["data"]["phase"] == "DENIED"
 
 
+# What payers, banks and beneficiaries do
+
+
+async def _challenged(simulator: RunningSimulator) -> str:
+    answer = await _authorise(simulator, token="tok_challenge")
+    assert (answer.status_code, answer.json()["data"]["phase"]) == (202, "CHALLENGED")
+    return answer.json()["data"]["challenge"]["url"]
+
+
+@pytest.mark.parametrize(("end", "phase"), [("pass", "APPROVED"), ("fail", "DENIED")])
+async def test_a_payer_ends_a_challenge_on_the_page_that_is_named(
+    simulator: RunningSimulator, end: str, phase: str
+) -> None:
+    page = await _challenged(simulator)
+    assert page.startswith(f"{simulator.url}/challenges/au_")
+    shown = await simulator.http.get(page)
+    assert (shown.status_code, shown.headers["content-type"]) == (200, "text/html; charset=utf-8")
+    assert "Pay 10.50 EUR?" in shown.text
+    assert f'action="{page}/{end}"' in shown.text
+    assert await _phase(simulator, "pay_1.a1") == "CHALLENGED", "looking changes nothing"
+    assert (await simulator.http.post(f"{page}/{end}")).status_code == 200
+    assert await _phase(simulator, "pay_1.a1") == phase
+    assert "wait for you any more" in (await simulator.http.get(page)).text
+    assert (await simulator.http.post(f"{page}/pass")).status_code == 409
+    assert await _phase(simulator, "pay_1.a1") == phase
+
+
+async def test_a_page_that_nobody_was_sent_to_ends_nothing(simulator: RunningSimulator) -> None:
+    page = await _challenged(simulator)
+    assert (await simulator.http.post("/challenges/au_none/pass")).status_code == 404
+    for method, path in (("GET", f"{page}/pass"), ("POST", page), ("POST", f"{page}/perhaps")):
+        assert (await simulator.http.request(method, path)).status_code == 405
+    assert await _phase(simulator, "pay_1.a1") == "CHALLENGED"
+
+
+async def test_a_tester_ends_a_challenge_in_the_payers_place(simulator: RunningSimulator) -> None:
+    await _challenged(simulator)
+    await simulator.end_challenge("pay_1.a1", "pass")
+    assert await _phase(simulator, "pay_1.a1") == "APPROVED"
+    again = await simulator.http.post("/control/challenges/pay_1.a1", json={"outcome": "fail"})
+    assert _fault(again) == (409, "NOT_CHALLENGED")
+
+
+async def test_an_increment_and_a_recall_are_calls_like_the_others(simulator: RunningSimulator) -> None:
+    await _authorise(simulator)
+    raised = await _send(simulator, "increments", _order("inc_1.i1", authorisationRef="pay_1.a1"))
+    assert (raised.status_code, raised.json()["data"]["phase"]) == (201, "RAISED")
+    assert (await simulator.books())["totals"]["EUR"]["authorised_open"] == 2100
+    await _send(simulator, "transfers", _order("po_1.p1", beneficiary="acct_slow"))
+    recalled = await _send(simulator, "recalls", _order("po_1.r1", transferRef="po_1.p1"))
+    assert (recalled.status_code, recalled.json()["data"]["phase"]) == (201, "RECALLED")
+    assert await _phase(simulator, "po_1.p1") == "RECALLED"
+    late = await _send(simulator, "recalls", _order("po_2.r1", transferRef="po_2.p1"))
+    assert _fault(late) == (404, "NO_SUCH_TRANSFER")
+
+
+@pytest.mark.parametrize("path", ["increments", "recalls"])
+@pytest.mark.parametrize(("do", "phase"), [("deny", "DENIED"), ("pending", "QUEUED"), ("lost_after", None)])
+async def test_an_increment_and_a_recall_go_wrong_like_the_others(
+    simulator: RunningSimulator, path: str, do: str, phase: str | None
+) -> None:
+    await _authorise(simulator)
+    await _send(simulator, "transfers", _order("po_1.p1", beneficiary="acct_slow"))
+    await simulator.script(path.removesuffix("s"), do)
+    order = _order("x_1.x1", authorisationRef="pay_1.a1", transferRef="po_1.p1")
+    if phase is None:
+        with pytest.raises(httpx.RemoteProtocolError):
+            await _send(simulator, path, order)
+        assert await _phase(simulator, "x_1.x1") in {"RAISED", "RECALLED"}
+    else:
+        assert (await _send(simulator, path, order)).json()["data"]["phase"] == phase
+
+
+async def test_a_success_is_taken_back_by_a_tester_or_by_the_script(simulator: RunningSimulator) -> None:
+    await _authorise(simulator)
+    await _collect(simulator)
+    await simulator.take_back("pay_1.c1", "no_money")
+    failed = (await _lookup(simulator, "pay_1.c1")).json()["data"]
+    assert (failed["phase"], failed["denial"]) == ("FAILED", {"reason": "no_money"})
+    again = await simulator.http.post("/control/failures", json={"merchantRef": "pay_1.c1"})
+    assert _fault(again) == (409, "NOTHING_TO_TAKE_BACK")
+    await simulator.script("transfer", "fail_later", seconds=100)
+    await _send(simulator, "transfers", _order("po_1.p1", beneficiary="acct_ok"))
+    await simulator.advance(50)
+    assert await _phase(simulator, "po_1.p1") == "ARRIVED"
+    await simulator.advance(100)
+    returned = (await _lookup(simulator, "po_1.p1")).json()["data"]
+    assert returned["phase"] == "RETURNED"
+    assert returned["returnedAs"].startswith("rt_")
+
+
+async def test_a_dispute_is_opened_and_moved_by_a_tester_and_stands_in_the_books(simulator: RunningSimulator) -> None:
+    await _authorise(simulator)
+    await _collect(simulator)
+    opened = await simulator.open_dispute("pay_1.c1", amountMinor=400, reason="not_received", evidenceSeconds=60)
+    assert (opened["state"], opened["amountMinor"], opened["takenMinor"]) == ("OPENED", 400, 0)
+    assert await simulator.move_dispute(opened["dispute"], "WITHDRAWN") != opened
+    won = await simulator.move_dispute(opened["dispute"], "WON")
+    books = await simulator.books()
+    assert [(each["state"], each["takenMinor"]) for each in books["disputes"]] == [
+        ("OPENED", 0),
+        ("WITHDRAWN", 400),
+        ("WON", -400),
+    ]
+    assert books["disputes"][-1] == won
+    assert (books["totals"]["EUR"]["withdrawn"], books["totals"]["EUR"]["given_back"]) == (400, 400)
+    types = [event["type"] for event in await simulator.events()]
+    assert types[-3:] == ["dispute.opened", "dispute.withdrawn", "dispute.won"]
+    lost = await simulator.http.post(f"/control/disputes/{opened['dispute']}", json={"phase": "LOST"})
+    assert _fault(lost) == (409, "NO_SUCH_STEP")
+    more = await simulator.http.post("/control/disputes", json={"merchantRef": "pay_1.c1", "amountMinor": 1051})
+    assert _fault(more) == (409, "EXCEEDS_COLLECTED")
+
+
 # Control
 
 
@@ -334,6 +455,10 @@ async def test_the_script_is_listed_and_cleared(simulator: RunningSimulator) -> 
         ("script", {"operation": "collect", "behaviour": {"do": "explode"}}),
         ("settings", {"dedupe": False}),
         ("settings", {"webhooks": {"url": "https://example.org"}}),
+        ("challenges/pay_1.a1", {"outcome": "perhaps"}),
+        ("failures", {}),
+        ("disputes", {"merchantRef": "pay_1.c1", "amountMinor": 0}),
+        ("disputes/di_1", {"phase": "HOVERING"}),
         ("clock", {"advanceSeconds": -1}),
         ("clock", {}),
         ("webhooks/order", {"ids": "ev_1"}),

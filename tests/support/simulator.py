@@ -5,7 +5,7 @@ import contextlib
 import os
 import sys
 from collections.abc import AsyncGenerator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypedDict
 
@@ -37,12 +37,30 @@ class Total(TypedDict):
     collected: int
     paid_back: int
     transferred: int
+    withdrawn: int
+    given_back: int
+
+
+class Movement(TypedDict):
+    """One step of a dispute; `takenMinor` is below zero where the merchant got it back."""
+
+    dispute: str
+    movement: str
+    reference: str
+    state: str
+    amountMinor: int
+    takenMinor: int
+    currency: str
+    cause: str
+    evidenceBy: str
+    at: str
 
 
 class Books(TypedDict):
     """The provider's books."""
 
     effects: list[Effect]
+    disputes: list[Movement]
     totals: dict[str, Total]
     doubles: list[str]
 
@@ -71,7 +89,7 @@ class Event(TypedDict):
 
 @dataclass(frozen=True)
 class RunningSimulator:
-    """A running simulator. `http` is bound to its address and carries no credentials."""
+    """One account of a running simulator. `http` is bound to its address and carries no credentials."""
 
     url: str
     secret: str
@@ -124,6 +142,24 @@ class RunningSimulator:
         """Move the provider's clock on."""
         await self._post("/control/clock", {"advanceSeconds": seconds})
 
+    async def end_challenge(self, merchant_ref: str, outcome: str) -> None:
+        """Let the payer prove who they are, or not: `outcome` is pass or fail."""
+        await self._post(f"/control/challenges/{merchant_ref}", {"outcome": outcome})
+
+    async def take_back(self, merchant_ref: str, reason: str | None = None) -> None:
+        """Let what has succeeded fail after all, or a transfer that has arrived come back."""
+        await self._post("/control/failures", {"merchantRef": merchant_ref, "reason": reason})
+
+    async def open_dispute(self, merchant_ref: str, **wanted: object) -> Movement:
+        """Open a dispute; `wanted` by the names on the wire."""
+        opened: Movement = await self._post("/control/disputes", {"merchantRef": merchant_ref, **wanted})
+        return opened
+
+    async def move_dispute(self, dispute: str, phase: str) -> Movement:
+        """Let a dispute take its next step: WITHDRAWN, WON or LOST."""
+        moved: Movement = await self._post(f"/control/disputes/{dispute}", {"phase": phase})
+        return moved
+
     async def deliver(self, event_id: str, how: str) -> Event:
         """Let an event be sent, repeated or dropped now: `how` is send, repeat or drop."""
         answer: Event = (await self.http.post(f"/control/webhooks/{event_id}/{how}")).raise_for_status().json()
@@ -142,11 +178,22 @@ class RunningSimulator:
 
 
 @contextlib.asynccontextmanager
-async def running_simulator(*, webhook_url: str | None = None, port: int = 0) -> AsyncGenerator[RunningSimulator]:
+async def second_account(running: RunningSimulator) -> AsyncGenerator[RunningSimulator]:
+    """The second account of a running simulator, as long as the block lasts."""
+    url = f"{running.url}/b"
+    async with httpx.AsyncClient(base_url=url, timeout=10, trust_env=False) as http:
+        yield replace(running, url=url, http=http)
+
+
+@contextlib.asynccontextmanager
+async def running_simulator(
+    *, webhook_url: str | None = None, webhook_url_b: str | None = None, port: int = 0
+) -> AsyncGenerator[RunningSimulator]:
     """Run a simulator as long as the block lasts; it ends with this process too, however that ends."""
     lifeline, held = os.pipe()
     command = ["-m", "simulator", "--port", str(port), "--secret", SECRET, "--parent-pipe", str(lifeline)]
     command += ["--webhook-url", webhook_url] if webhook_url else []
+    command += ["--webhook-url-b", webhook_url_b] if webhook_url_b else []
     process = await asyncio.create_subprocess_exec(
         sys.executable, *command, cwd=ROOT, stdout=asyncio.subprocess.PIPE, pass_fds=(lifeline,)
     )

@@ -47,6 +47,14 @@ def test_a_horizon_of_never_is_told_as_none() -> None:
     assert replace(SIMULATOR, horizon=None).promises(Patience()).horizon_seconds is None
 
 
+@pytest.mark.parametrize("verb", [Verb.INCREMENT, Verb.RECALL])
+def test_a_run_is_told_whether_an_authorization_can_be_raised_and_a_payout_called_back(verb: Verb) -> None:
+    promises = SIMULATOR.promises(Patience())
+    assert (promises.increments, promises.recalls) == (True, True)
+    without = replace(SIMULATOR, operations=SIMULATOR.operations - {verb}).promises(Patience())
+    assert (without.increments, without.recalls) == (verb is not Verb.INCREMENT, verb is not Verb.RECALL)
+
+
 @pytest.mark.parametrize(
     ("profile", "money", "written"),
     [
@@ -97,9 +105,10 @@ def _tell(_verb: Verb, _reference: str, _came: str, _seconds: float, /) -> None:
     return
 
 
-async def test_what_the_profile_does_not_offer_is_refused_before_any_call() -> None:
-    with pytest.raises(Unsupported, match="does not refund"):
-        await _port(replace(SIMULATOR, operations=frozenset({Verb.CAPTURE}))).refund(_effect())
+@pytest.mark.parametrize("verb", sorted(SIMULATOR.operations - {Verb.CAPTURE}))
+async def test_what_the_profile_does_not_offer_is_refused_before_any_call(verb: Verb) -> None:
+    with pytest.raises(Unsupported, match=f"does not {verb}"):
+        await getattr(_port(replace(SIMULATOR, operations=frozenset({Verb.CAPTURE}))), verb)(_effect())
 
 
 async def test_a_key_that_does_not_fit_is_refused_before_any_call() -> None:

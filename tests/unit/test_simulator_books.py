@@ -4,49 +4,12 @@ from collections.abc import Callable
 
 import pytest
 
-from simulator.books import KEY_MEMORY_SECONDS, VALIDITY_SECONDS, Books, Deny, Fault, Land, Queue
-from simulator.orders import Authorise, Collect, PayBack, Pointer, Release, Transfer, Value
+from simulator.books import KEY_MEMORY_SECONDS, VALIDITY_SECONDS
+from simulator.faults import Fault
+from simulator.orders import Authorise, Collect, PayBack, Pointer, Transfer, Value
 from simulator.records import Closed, Phase, Record, shown
-
-BEGINNING = 1_800_000_000.0
-
-
-class Bank:
-    """Books with a clock of the test's and a memory of what was announced."""
-
-    def __init__(self) -> None:
-        self.time = BEGINNING
-        self.announced: list[Record] = []
-        self.books = Books(lambda: self.time, self.announced.append)
-
-    def wait(self, seconds: float) -> None:
-        self.time += seconds
-        self.books.land_due()
-
-    def authorise(self, reference: str = "pay_1.a1", minor: int = 10_000, token: str = "tok_visa") -> Record:
-        return self.books.place(Authorise(reference, Value(minor, "EUR"), token))
-
-    def collect(self, reference: str, minor: int, *, last: bool = False, on: str = "pay_1.a1") -> Record:
-        return self.books.place(Collect(reference, Value(minor, "EUR"), Pointer("", on), last))
-
-    def release(self, reference: str = "pay_1.v1", on: str = "pay_1.a1") -> Record:
-        return self.books.place(Release(reference, Pointer("", on)))
-
-    def pay_back(self, reference: str, minor: int, on: str = "pay_1.a1") -> Record:
-        return self.books.place(PayBack(reference, Value(minor, "EUR"), Pointer("", on)))
-
-    def transfer(self, reference: str = "po_1.p1", beneficiary: str = "acct_ok") -> Record:
-        return self.books.place(Transfer(reference, Value(700, "EUR"), beneficiary))
-
-    def phase(self, reference: str) -> Phase:
-        found = self.books.lookup(reference)
-        assert found is not None
-        return found.phase
-
-    def open_minor(self, reference: str = "pay_1.a1") -> int:
-        found = self.books.lookup(reference)
-        assert found is not None
-        return self.books.open_minor(found)
+from simulator.twists import Deny, Land, Queue
+from tests.support.northbank import BEGINNING, Bank
 
 
 @pytest.fixture
@@ -61,6 +24,8 @@ def bank() -> Bank:
         ("tok_that_nobody_named", Phase.APPROVED, ""),
         ("tok_denied", Phase.DENIED, "insufficient_credit"),
         ("tok_lost_card", Phase.DENIED, "card_reported_lost"),
+        ("tok_soft", Phase.DENIED, "issuer_unreachable"),
+        ("tok_challenge", Phase.CHALLENGED, ""),
         ("tok_review", Phase.IN_REVIEW, ""),
         ("tok_uncollectable", Phase.APPROVED, ""),
     ],
@@ -250,6 +215,8 @@ def test_a_twist_bends_a_yes_but_never_a_no(bank: Bank) -> None:
     order = Collect("cap_1.c1", Value(10_001, "EUR"), Pointer("", "pay_1.a1"), last=False)
     assert bank.books.place(order, Queue(1)).denial == "exceeds_open"
     assert bank.books.place(Authorise("pay_2.a1", Value(1, "EUR"), "tok_visa"), Deny("because")).denial == "because"
+    assert bank.books.place(Authorise("pay_3.a1", Value(1, "EUR"), "tok_soft"), Queue(1)).denial == "issuer_unreachable"
+    assert bank.books.place(Transfer("po_1.p1", Value(1, "EUR"), "acct_closed"), Land(1)).denial == "account_closed"
 
 
 def test_the_same_key_gets_the_first_answer_again(bank: Bank) -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from domain.currencies import EXPONENTS
 from simulator.fields import Malformed
-from simulator.orders import Authorise, Collect, Operation, Pointer, Value, read_order
+from simulator.orders import Authorise, Collect, Increment, Operation, Pointer, Recall, Value, read_order
 from simulator.units import DECIMALS, amount_of, minor_of
 
 KEY = "pay_1.a1"
@@ -69,6 +69,16 @@ def test_an_authorisation_is_pointed_at_by_id_or_by_reference_and_last_is_false_
     by_reference = _read(Operation.COLLECT, body | {"authorisationRef": "pay_1.a1", "authorisation": None})
     assert by_id == Collect(KEY, Value(100, "EUR"), Pointer("au_1", ""), last=False)
     assert by_reference == Collect(KEY, Value(100, "EUR"), Pointer("", "pay_1.a1"), last=False)
+
+
+def test_an_increment_points_at_an_authorisation_and_a_recall_at_a_transfer() -> None:
+    body = {"merchantRef": KEY, "value": {"amount": "1.00", "unit": "EUR"}}
+    increment = _read(Operation.INCREMENT, body | {"authorisationRef": "pay_1.a1"})
+    recall = _read(Operation.RECALL, body | {"transferRef": "po_1.p1"})
+    assert increment == Increment(KEY, Value(100, "EUR"), Pointer("", "pay_1.a1"))
+    assert recall == Recall(KEY, Value(100, "EUR"), Pointer("", "po_1.p1"))
+    assert _read(Operation.RECALL, body | {"transfer": "tr_1"}) == Recall(KEY, Value(100, "EUR"), Pointer("tr_1", ""))
+    assert _faults(Operation.RECALL, body | {"authorisation": "au_1"}) == {"transfer"}
 
 
 def test_fields_that_are_not_known_pass() -> None:

@@ -4,10 +4,10 @@ from collections.abc import Mapping
 
 import pytest
 
-from simulator.books import Deny, Land, Queue
 from simulator.fields import Fields, Malformed
 from simulator.orders import Operation
 from simulator.script import BEHAVIOURS, Damage, Decide, Fail, Late, Mangle, Script, Silence, Slow
+from simulator.twists import Challenge, Deny, FailLater, Land, Queue
 
 
 @pytest.fixture
@@ -75,6 +75,9 @@ def test_a_rule_for_all_operations_passes_over_those_that_cannot_do_it(script: S
         {"operation": "lookup", "behaviour": {"do": "late", "seconds": 1}},
         {"operation": "transfer", "behaviour": {"do": "pending"}},
         {"operation": "collect", "behaviour": {"do": "bounce"}},
+        {"operation": "collect", "behaviour": {"do": "challenge"}},
+        {"operation": "authorise", "behaviour": {"do": "fail_later"}},
+        {"operation": "recall", "behaviour": {"do": "arrive"}},
         {"operation": "collect", "behaviour": {"do": "explode"}},
         {"operation": "collect", "behaviour": {"do": "slow"}},
         {"operation": "collect", "behaviour": {"do": "slow", "seconds": -1}},
@@ -96,6 +99,9 @@ READ = [
     ({"do": "deny", "reason": "no"}, Decide(Deny("no"))),
     ({"do": "pending", "seconds": 2}, Decide(Queue(2))),
     ({"do": "pending", "then": "denied"}, Decide(Queue(1, "denied_after_review"))),
+    ({"do": "challenge"}, Decide(Challenge())),
+    ({"do": "fail_later"}, Decide(FailLater(1))),
+    ({"do": "fail_later", "seconds": 60, "reason": "no"}, Decide(FailLater(60, "no"))),
     ({"do": "arrive", "seconds": 9}, Decide(Land(9))),
     ({"do": "bounce"}, Decide(Land(0, "beneficiary_unknown"))),
     ({"do": "throttle", "retryAfter": 3}, Fail(429, "TOO_MANY_CALLS", 3, effect=False)),

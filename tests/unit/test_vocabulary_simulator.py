@@ -24,33 +24,63 @@ DONE, REFUSED, PENDING, UNKNOWN = Outcome.DONE, Outcome.REFUSED, Outcome.PENDING
 ROWS = [
     (Verb.AUTHORIZE, "APPROVED", DONE),
     (Verb.AUTHORIZE, "IN_REVIEW", PENDING),
+    (Verb.AUTHORIZE, "CHALLENGED", PENDING),
     (Verb.AUTHORIZE, "DENIED", REFUSED),
     (Verb.CAPTURE, "COLLECTED", DONE),
     (Verb.CAPTURE, "QUEUED", PENDING),
     (Verb.CAPTURE, "DENIED", REFUSED),
+    (Verb.CAPTURE, "FAILED", REFUSED),
     (Verb.VOID, "RELEASED", DONE),
     (Verb.VOID, "NOT_RELEASED", REFUSED),
     (Verb.REFUND, "PAID_BACK", DONE),
     (Verb.REFUND, "QUEUED", PENDING),
     (Verb.REFUND, "DENIED", REFUSED),
+    (Verb.REFUND, "FAILED", REFUSED),
     (Verb.PAY_OUT, "ACCEPTED", DONE),
     (Verb.PAY_OUT, "ARRIVED", DONE),
     (Verb.PAY_OUT, "BOUNCED", DONE),
+    (Verb.PAY_OUT, "RETURNED", DONE),
+    (Verb.PAY_OUT, "RECALLED", DONE),
     (Verb.PAY_OUT, "DENIED", REFUSED),
+    (Verb.INCREMENT, "RAISED", DONE),
+    (Verb.INCREMENT, "QUEUED", PENDING),
+    (Verb.INCREMENT, "DENIED", REFUSED),
+    (Verb.RECALL, "RECALLED", DONE),
+    (Verb.RECALL, "QUEUED", PENDING),
+    (Verb.RECALL, "DENIED", REFUSED),
 ]
-ARRIVALS = [("ACCEPTED", PENDING), ("ARRIVED", DONE), ("BOUNCED", REFUSED)]
+ARRIVALS = [
+    ("ACCEPTED", PENDING),
+    ("ARRIVED", DONE),
+    ("BOUNCED", REFUSED),
+    ("RETURNED", REFUSED),
+    ("RECALLED", REFUSED),
+]
 REASONS = [
     ("insufficient_credit", "insufficient_credit"),
     ("card_reported_lost", "card_lost"),
+    ("issuer_unreachable", "issuer_unreachable"),
+    ("challenge_failed", "challenge_failed"),
     ("released", "authorization_voided"),
     ("authorisation_expired", "authorization_expired"),
+    ("authorisation_closed", "authorization_closed"),
+    ("not_raisable", "increment_blocked"),
     ("collection_blocked", "capture_blocked"),
     ("exceeds_open", "exceeds_authorization"),
     ("exceeds_collected", "exceeds_captured"),
+    ("disputed", "payment_disputed"),
     ("unit_differs", "currency_differs"),
+    ("value_differs", "amount_differs"),
+    ("payer_account_closed", "payer_account_closed"),
     ("account_closed", "account_closed_at_bank"),
     ("beneficiary_unknown", "beneficiary_unknown"),
+    ("beneficiary_refused", "beneficiary_refused"),
+    ("recalled", "recalled"),
+    ("already_arrived", "already_arrived"),
+    ("not_on_its_way", "not_in_transit"),
 ]
+SOFT = {"issuer_unreachable"}
+EFFECTS = (Verb.AUTHORIZE, Verb.CAPTURE, Verb.VOID, Verb.REFUND, Verb.PAY_OUT, Verb.INCREMENT, Verb.RECALL)
 
 
 def amount(text: str = "10.50", unit: str = "EUR") -> dict[str, str]:
@@ -88,7 +118,7 @@ def test_each_phase_means_the_same_in_an_answer_and_in_an_inquiry(verb: Verb, ph
 
 @pytest.mark.parametrize(("phase", "outcome"), ARRIVALS)
 def test_the_arrival_of_a_transfer_is_another_question_than_its_acceptance(phase: str, outcome: Outcome) -> None:
-    answer = inquired(Verb.ARRIVE, phase, denial={"reason": "beneficiary_unknown"} if phase == "BOUNCED" else None)
+    answer = inquired(Verb.ARRIVE, phase, denial={"reason": "beneficiary_unknown"} if outcome is REFUSED else None)
     assert answer is not None
     assert (answer.outcome, answer.reason) == (outcome, "beneficiary_unknown" if outcome is REFUSED else "")
 
@@ -96,10 +126,11 @@ def test_the_arrival_of_a_transfer_is_another_question_than_its_acceptance(phase
 def test_the_tables_have_no_row_that_is_not_tested_here() -> None:
     assert {(words.KINDS[verb], phase): outcome for verb, phase, outcome in ROWS} == dict(words.PHASES)
     assert {("transfer", phase): outcome for phase, outcome in ARRIVALS} == dict(words.ARRIVALS)
-    assert dict(REASONS) == dict(words.REASONS)
+    assert dict(REASONS) == {theirs: no.reason for theirs, no in words.REFUSALS.items()}
+    assert {no.reason for no in words.REFUSALS.values() if no.soft} == SOFT
 
 
-@pytest.mark.parametrize("verb", [Verb.AUTHORIZE, Verb.CAPTURE, Verb.VOID, Verb.REFUND, Verb.PAY_OUT])
+@pytest.mark.parametrize("verb", EFFECTS)
 @pytest.mark.parametrize("phase", ["HOVERING", "", "approved", "COLLECTED ", "EXPIRED"])
 def test_a_phase_that_is_not_listed_is_unknown_and_shows_that_they_have_it(verb: Verb, phase: str) -> None:
     answer = answered(verb, phase)
@@ -115,6 +146,52 @@ def test_a_phase_of_another_kind_decides_nothing() -> None:
 @pytest.mark.parametrize(("theirs", "ours"), REASONS)
 def test_each_reason_of_a_denial_has_a_word_of_ours(theirs: str, ours: str) -> None:
     assert answered(Verb.CAPTURE, "DENIED", denial={"reason": theirs}).reason == ours
+
+
+@pytest.mark.parametrize("theirs", dict(REASONS))
+def test_a_denial_is_soft_for_the_listed_reasons_alone(theirs: str) -> None:
+    assert answered(Verb.AUTHORIZE, "DENIED", denial={"reason": theirs}).soft is (theirs in SOFT)
+
+
+@pytest.mark.parametrize("verb", EFFECTS)
+def test_only_an_authorization_is_denied_softly(verb: Verb) -> None:
+    if verb is not Verb.VOID:  # whose refusal names what it met, and no reason
+        denied = answered(verb, "DENIED", denial={"reason": "issuer_unreachable"})
+        assert denied.soft is (verb is Verb.AUTHORIZE)
+
+
+def test_a_denial_for_no_reason_that_is_listed_is_not_soft() -> None:
+    assert not answered(Verb.AUTHORIZE, "DENIED", denial={"reason": "moon_in_the_wrong_house"}).soft
+
+
+def test_a_challenge_says_where_the_payer_goes() -> None:
+    url = "https://northbank.test/challenges/au_1"
+    assert answered(Verb.AUTHORIZE, "CHALLENGED", 202, challenge={"url": url}).challenge == url
+    found = inquired(Verb.AUTHORIZE, "CHALLENGED", challenge={"url": url})
+    assert found is not None
+    assert found.challenge == url
+
+
+@pytest.mark.parametrize("phase", ["APPROVED", "DENIED", "HOVERING"])
+def test_a_challenge_that_is_over_is_not_passed_on(phase: str) -> None:
+    assert answered(Verb.AUTHORIZE, phase, challenge={"url": "https://northbank.test/"}).challenge == ""
+
+
+def test_a_challenge_that_names_no_address_is_pending_all_the_same() -> None:
+    answer = answered(Verb.AUTHORIZE, "CHALLENGED", 202)
+    assert (answer.outcome, answer.challenge) == (PENDING, "")
+
+
+def test_a_return_is_told_under_its_own_id_and_the_acceptance_under_that_of_the_transfer() -> None:
+    arrival = inquired(Verb.ARRIVE, "RETURNED", returnedAs="rt_1", denial={"reason": "beneficiary_refused"})
+    assert arrival == Answer(outcome=REFUSED, reason="beneficiary_refused", provider_id="rt_1")
+    accepted = inquired(Verb.PAY_OUT, "RETURNED", returnedAs="rt_1", denial={"reason": "beneficiary_refused"})
+    assert accepted == Answer(outcome=DONE, provider_id="x_1")
+
+
+def test_a_recalled_transfer_has_not_arrived_for_that_reason() -> None:
+    arrival = inquired(Verb.ARRIVE, "RECALLED", denial={"reason": "recalled"})
+    assert arrival == Answer(outcome=REFUSED, reason="recalled", provider_id="x_1")
 
 
 @pytest.mark.parametrize("denial", [{"reason": "moon_in_the_wrong_house"}, None])
@@ -171,9 +248,14 @@ def test_an_end_that_cannot_be_read_is_none_and_the_answer_still_counts(until: s
     ],
     ids=str,
 )
-def test_an_answer_about_something_else_than_was_asked_is_a_conflict(changed: Mapping[str, object]) -> None:
+@pytest.mark.parametrize(
+    ("verb", "phase"), [(Verb.CAPTURE, "COLLECTED"), (Verb.INCREMENT, "RAISED"), (Verb.RECALL, "RECALLED")]
+)
+def test_an_answer_about_something_else_than_was_asked_is_a_conflict(
+    verb: Verb, phase: str, changed: Mapping[str, object]
+) -> None:
     with pytest.raises(Conflict):
-        answered(Verb.CAPTURE, "COLLECTED", 201, **changed)
+        answered(verb, phase, 201, **changed)
 
 
 def test_a_refusal_about_another_amount_is_a_conflict_too() -> None:
@@ -205,7 +287,11 @@ def fault(status: int, code: str) -> Reply:
 
 @pytest.mark.parametrize(
     ("status", "code", "reason"),
-    [(400, "MALFORMED", "rejected_as_malformed"), (404, "NO_SUCH_AUTHORISATION", "authorization_not_found")],
+    [
+        (400, "MALFORMED", "rejected_as_malformed"),
+        (404, "NO_SUCH_AUTHORISATION", "authorization_not_found"),
+        (404, "NO_SUCH_TRANSFER", "payout_not_found"),
+    ],
 )
 def test_a_listed_fault_is_a_refusal(status: int, code: str, reason: str) -> None:
     answer = words.answered(Verb.CAPTURE, EFFECT, fault(status, code))

@@ -14,14 +14,14 @@ from domain.outcomes import Answer
 NAME = "simulator"
 
 
-def profile(*, horizon: timedelta, attention_after: timedelta) -> Profile:
-    """The simulator's profile: short deadlines, since it stands on the same machine.
+def profile(*, horizon: timedelta, attention_after: timedelta, name: str = NAME) -> Profile:
+    """The simulator's profile: short deadlines, since it stands on the same machine. `name` is of one account with it.
 
     `horizon` must be longer than a call can last (raises `ValueError`); after `attention_after` a doubt calls a person.
     """
     return Profile(
-        name=NAME,
-        operations=frozenset({Verb.AUTHORIZE, Verb.CAPTURE, Verb.VOID, Verb.REFUND, Verb.PAY_OUT}),
+        name=name,
+        operations=frozenset(Verb) - {Verb.ARRIVE},
         key=Key(header="X-Request-Key", length=40, memory=timedelta(hours=24)),
         amounts=Amounts.MAJOR,
         horizon=horizon,
@@ -62,6 +62,15 @@ class Simulator:
     async def pay_out(self, effect: Effect, /) -> Answer:
         fields = {"value": self._value(effect), "beneficiary": effect.instrument}
         return await self._post(Verb.PAY_OUT, "/v2/transfers", effect, fields)
+
+    async def increment(self, effect: Effect, /) -> Answer:
+        fields = {"value": self._value(effect), **_target(effect)}
+        return await self._post(Verb.INCREMENT, "/v2/increments", effect, fields)
+
+    async def recall(self, effect: Effect, /) -> Answer:
+        # By our reference, as a void; and in the places of undos, since a transfer that is on its way does not wait.
+        fields = {"value": self._value(effect), "transferRef": effect.on}
+        return await self._post(Verb.RECALL, "/v2/recalls", effect, fields, repair=True)
 
     async def inquire(self, inquiry: Inquiry, /) -> Answer | None:
         path = f"/v2/lookup?merchantRef={quote(inquiry.on, safe='')}"

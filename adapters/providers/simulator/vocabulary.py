@@ -7,6 +7,7 @@ import json
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from types import MappingProxyType
+from typing import NamedTuple
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -16,7 +17,7 @@ from domain.commands import Effect, Inquiry
 from domain.errors import BadMoney, Conflict, Unknown
 from domain.ids import Reference, Verb
 from domain.money import Money, parse
-from domain.outcomes import Answer, Found, Outcome, Reason
+from domain.outcomes import Answer, DisputeNews, DisputeStage, Found, Outcome, Reason
 
 KINDS: Mapping[Verb, str] = MappingProxyType({
     Verb.AUTHORIZE: "authorisation",
@@ -25,52 +26,102 @@ KINDS: Mapping[Verb, str] = MappingProxyType({
     Verb.REFUND:    "payback",
     Verb.PAY_OUT:   "transfer",
     Verb.ARRIVE:    "transfer",
+    Verb.INCREMENT: "increment",
+    Verb.RECALL:    "recall",
 })  # fmt: skip
 
 # (kind, phase): what became of what was asked. A transfer's arrival is another question than its acceptance.
 PHASES: Mapping[tuple[str, str], Outcome] = MappingProxyType({
     ("authorisation", "APPROVED"): Outcome.DONE,
     ("authorisation", "IN_REVIEW"): Outcome.PENDING,
+    ("authorisation", "CHALLENGED"): Outcome.PENDING,  # the payer is to prove who they are
     ("authorisation", "DENIED"): Outcome.REFUSED,
     ("collection", "COLLECTED"): Outcome.DONE,
     ("collection", "QUEUED"): Outcome.PENDING,
     ("collection", "DENIED"): Outcome.REFUSED,
+    ("collection", "FAILED"): Outcome.REFUSED,  # it was collected, and was taken back
     ("release", "RELEASED"): Outcome.DONE,
     ("release", "NOT_RELEASED"): Outcome.REFUSED,
     ("payback", "PAID_BACK"): Outcome.DONE,
     ("payback", "QUEUED"): Outcome.PENDING,
     ("payback", "DENIED"): Outcome.REFUSED,
+    ("payback", "FAILED"): Outcome.REFUSED,  # it was paid back, and did not reach the payer
     ("transfer", "ACCEPTED"): Outcome.DONE,
     ("transfer", "ARRIVED"): Outcome.DONE,
     ("transfer", "BOUNCED"): Outcome.DONE,  # it was accepted before it came back
+    ("transfer", "RETURNED"): Outcome.DONE,  # and had arrived
+    ("transfer", "RECALLED"): Outcome.DONE,
     ("transfer", "DENIED"): Outcome.REFUSED,
+    ("increment", "RAISED"): Outcome.DONE,
+    ("increment", "QUEUED"): Outcome.PENDING,
+    ("increment", "DENIED"): Outcome.REFUSED,
+    ("recall", "RECALLED"): Outcome.DONE,
+    ("recall", "QUEUED"): Outcome.PENDING,
+    ("recall", "DENIED"): Outcome.REFUSED,
 })  # fmt: skip
 
 ARRIVALS: Mapping[tuple[str, str], Outcome] = MappingProxyType({
     ("transfer", "ACCEPTED"): Outcome.PENDING,
     ("transfer", "ARRIVED"): Outcome.DONE,
     ("transfer", "BOUNCED"): Outcome.REFUSED,
+    ("transfer", "RETURNED"): Outcome.REFUSED,
+    ("transfer", "RECALLED"): Outcome.REFUSED,
 })  # fmt: skip
 
-# Why they say no, in words that stay the same whoever the provider is.
-REASONS: Mapping[str, str] = MappingProxyType({
-    "insufficient_credit": "insufficient_credit",
-    "card_reported_lost": "card_lost",
-    "released": "authorization_voided",
-    "authorisation_expired": "authorization_expired",
-    "collection_blocked": "capture_blocked",
-    "exceeds_open": "exceeds_authorization",
-    "exceeds_collected": "exceeds_captured",
-    "unit_differs": "currency_differs",
-    "account_closed": "account_closed_at_bank",
-    "beneficiary_unknown": "beneficiary_unknown",
+STAGES: Mapping[str, DisputeStage] = MappingProxyType({
+    "OPENED":    DisputeStage.OPENED,
+    "WITHDRAWN": DisputeStage.WITHDRAWN,
+    "WON":       DisputeStage.WON,
+    "LOST":      DisputeStage.LOST,
 })  # fmt: skip
-DECLINED = "declined"  # a reason that is not listed is still a refusal: its phase says so
+
+# Why a payer disputes. Any other word of theirs is `other`: it decides nothing.
+CAUSES: Mapping[str, str] = MappingProxyType({
+    "not_recognised":   "not_recognized",
+    "not_received":     "not_received",
+    "not_as_described": "not_as_described",
+    "charged_twice":    "charged_twice",
+})  # fmt: skip
+OTHER_CAUSE = "other"
+
+
+class No(NamedTuple):
+    """A refusal, in words that stay the same whoever the provider is."""
+
+    reason: str
+    soft: bool = False  # this provider does not get it authorized now; another one may
+
+
+REFUSALS: Mapping[str, No] = MappingProxyType({
+    "insufficient_credit":   No("insufficient_credit"),
+    "card_reported_lost":    No("card_lost"),
+    "issuer_unreachable":    No("issuer_unreachable", soft=True),
+    "challenge_failed":      No("challenge_failed"),
+    "released":              No("authorization_voided"),
+    "authorisation_expired": No("authorization_expired"),
+    "authorisation_closed":  No("authorization_closed"),
+    "not_raisable":          No("increment_blocked"),
+    "collection_blocked":    No("capture_blocked"),
+    "exceeds_open":          No("exceeds_authorization"),
+    "exceeds_collected":     No("exceeds_captured"),
+    "disputed":              No(Reason.PAYMENT_DISPUTED),
+    "unit_differs":          No("currency_differs"),
+    "value_differs":         No("amount_differs"),
+    "payer_account_closed":  No("payer_account_closed"),
+    "account_closed":        No("account_closed_at_bank"),
+    "beneficiary_unknown":   No("beneficiary_unknown"),
+    "beneficiary_refused":   No("beneficiary_refused"),
+    "recalled":              No(Reason.RECALLED),
+    "already_arrived":       No("already_arrived"),
+    "not_on_its_way":        No("not_in_transit"),
+})  # fmt: skip
+DECLINED = No("declined")  # a reason that is not listed is still a refusal: its phase says so
 
 # (status, code): read, judged, and certainly without effect. 409 COLLECTION_UNDER_WAY is not here: it is undecided.
 FAULTS_REFUSED: Mapping[tuple[int, str], str] = MappingProxyType({
     (400, "MALFORMED"): "rejected_as_malformed",
     (404, "NO_SUCH_AUTHORISATION"): "authorization_not_found",
+    (404, "NO_SUCH_TRANSFER"): "payout_not_found",
 })  # fmt: skip
 FAULT_KEY_REUSED = (409, "KEY_REUSED")
 FAULT_ABSENT = (404, "NO_SUCH_REFERENCE")
@@ -92,9 +143,15 @@ class Value(_Said):
 
 
 class Denial(_Said):
-    """Why a record was denied, or a transfer has come back."""
+    """Why a record was denied, or has failed, or a transfer has come back."""
 
     reason: str
+
+
+class Challenge(_Said):
+    """Where the payer proves who they are."""
+
+    url: str
 
 
 class Record(_Said):
@@ -107,8 +164,22 @@ class Record(_Said):
     value: Value | None = None  # what was asked for; a release asks for no amount
     denial: Denial | None = None
     validUntil: str | None = None  # of an authorisation
+    challenge: Challenge | None = None  # of an authorisation, while it waits for the payer
+    returnedAs: str | None = None  # of a transfer that came back after it had arrived: the id of that movement
     collected: Value | None = None  # of a release: all that had been collected by then
     collections: tuple[str, ...] = ()  # of a release: their ids
+
+
+class Dispute(_Said):
+    """One movement of a dispute."""
+
+    id: str
+    movement: str
+    merchantRef: str  # of the authorisation or the collection that is disputed
+    phase: str
+    value: Value
+    cause: Denial | None = None
+    evidenceBy: str | None = None
 
 
 class _Data(_Said):
@@ -170,7 +241,7 @@ def meaning(record: Record, table: Mapping[tuple[str, str], Outcome] = PHASES) -
     A phase that is not listed is unknown, and shows that they have it. Raises `Unknown` for an amount that cannot be.
     """
     outcome = table.get((record.kind, record.phase), Outcome.UNKNOWN)
-    found = _found(record)
+    found, soft = _found(record), False
     if record.phase == "NOT_RELEASED" and found is None:
         outcome = Outcome.UNKNOWN  # refused by captures that it does not tell of
     match outcome:
@@ -179,15 +250,38 @@ def meaning(record: Record, table: Mapping[tuple[str, str], Outcome] = PHASES) -
         case Outcome.REFUSED if found is not None:
             reason = Reason.ALREADY_CAPTURED
         case Outcome.REFUSED:
-            reason = REASONS.get(record.denial.reason, DECLINED) if record.denial else DECLINED
+            no = REFUSALS.get(record.denial.reason, DECLINED) if record.denial else DECLINED
+            reason, soft = no.reason, no.soft and record.kind == KINDS[Verb.AUTHORIZE]
         case _:
             reason = ""
     return Answer(
         outcome=outcome,
         reason=reason,
-        provider_id=record.id,
+        provider_id=record.returnedAs if record.returnedAs and table is ARRIVALS else record.id,
         found=found,
         expires_seconds=_seconds_until(record.validUntil),
+        challenge=record.challenge.url if record.challenge and outcome is Outcome.PENDING else "",
+        soft=soft,
+    )
+
+
+def news(dispute: Dispute, source: str) -> DisputeNews | None:
+    """Say what a movement of a dispute means; None for a phase that is not listed. `source` is the event's id.
+
+    Raises `Unknown` for an amount that cannot be.
+    """
+    stage = STAGES.get(dispute.phase)
+    if stage is None:
+        return None
+    return DisputeNews(
+        dispute=dispute.id,
+        key=dispute.movement,
+        stage=stage,
+        on=Reference(dispute.merchantRef),
+        money=_money(dispute.value, dispute.merchantRef),
+        source=source,
+        evidence_due=_moment(dispute.evidenceBy),
+        reason=CAUSES.get(dispute.cause.reason, OTHER_CAUSE) if dispute.cause else OTHER_CAUSE,
     )
 
 
@@ -237,9 +331,14 @@ def _money(said: Value, reference: str) -> Money:
 
 
 def _seconds_until(moment: str | None) -> float | None:
-    if moment is None:
-        return None
+    if not _moment(moment):
+        return None  # our own window holds
+    return max(0.0, (datetime.fromisoformat(moment or "") - datetime.now(UTC)).total_seconds())
+
+
+def _moment(said: str | None) -> str:
+    """A time as they say it; empty where it is none, or has no offset and so might be any of many."""
     try:
-        return max(0.0, (datetime.fromisoformat(moment) - datetime.now(UTC)).total_seconds())
-    except (ValueError, TypeError):  # unreadable, or without an offset: our own window holds
-        return None
+        return said if said and datetime.fromisoformat(said).tzinfo else ""
+    except ValueError:
+        return ""

@@ -10,14 +10,15 @@ from dataclasses import dataclass
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from adapters.providers.simulator.vocabulary import ARRIVALS, PHASES, Record, meaning
+from adapters.providers.simulator.vocabulary import ARRIVALS, PHASES, Dispute, Record, meaning, news
 from domain.errors import PaymentError
 from domain.ids import Reference
-from domain.outcomes import Answer
+from domain.outcomes import Answer, DisputeNews
 
 SIGNATURE = "x-northbank-signature"
 TOLERANCE_SECONDS = 300  # for clocks that differ; a replay within it meets the inbox's unique key
-ARRIVED = frozenset({"ARRIVED", "BOUNCED"})
+ENDS = frozenset(phase for _, phase in ARRIVALS) - {"ACCEPTED"}  # the phases of a transfer that end its way
+DISPUTES = "dispute."  # how the types of their events begin
 
 
 class _Event(BaseModel):
@@ -26,7 +27,14 @@ class _Event(BaseModel):
     model_config = ConfigDict(extra="ignore", strict=True, frozen=True)
     eventId: str
     type: str
+
+
+class _OfRecord(_Event):
     data: Record
+
+
+class _OfDispute(_Event):
+    data: Dispute
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,17 +63,23 @@ def event_id(raw: bytes, headers: Mapping[str, str], secret: str, now: float) ->
         return None
     try:
         return _Event.model_validate_json(raw).eventId
-    except ValidationError:  # theirs, and of a kind that we do not know: kept under its digest
+    except ValidationError:  # theirs, and nothing that we can read: kept under its digest
         return hashlib.sha256(raw).hexdigest()
 
 
-def told(raw: bytes) -> Told | None:
-    """Say what a verified event means; None where it is of a kind that we do not know."""
+def told(raw: bytes) -> Told | DisputeNews | None:
+    """Say what a verified event means; None where it is of a kind that we do not know.
+
+    What fails after it had succeeded is told as a refusal of the same reference.
+    """
     try:
-        event = _Event.model_validate_json(raw)
+        if _Event.model_validate_json(raw).type.startswith(DISPUTES):
+            dispute = _OfDispute.model_validate_json(raw)
+            return news(dispute.data, dispute.eventId)
+        event = _OfRecord.model_validate_json(raw)
         record = event.data
-        arrival = record.kind == "transfer" and record.phase in ARRIVED
-        answer = meaning(record, ARRIVALS if arrival else PHASES)
+        end = record.kind == "transfer" and record.phase in ENDS
+        answer = meaning(record, ARRIVALS if end else PHASES)
     except (ValidationError, PaymentError):
         return None
-    return Told(event.eventId, Reference(f"{record.merchantRef}/arrival" if arrival else record.merchantRef), answer)
+    return Told(event.eventId, Reference(f"{record.merchantRef}/arrival" if end else record.merchantRef), answer)
