@@ -14,10 +14,10 @@ import asyncpg
 
 from domain.errors import HoldfastError
 
-DOMAINS = ("records", "ledger")  # in this order: a later one may speak of an earlier one's roles
+DOMAINS = ("records", "ledger", "risk", "identity")  # in this order: a later one may speak of an earlier one's roles
 ROOT = Path(__file__).parents[1]
-APP_ROLE = "holdfast"  # a person at a prompt
-WORKER_ROLE = "holdfast_worker"  # posts, and writes rows; cannot read the ledger
+APP_ROLE = "holdfast"  # a person at a prompt; writes the rules of risk
+WORKER_ROLE = "holdfast_worker"  # posts, judges, and writes rows; cannot read the ledger
 API_ROLE = "holdfast_api"  # reads balances, and writes rows; cannot post
 UPKEEP_ROLE = "holdfast_upkeep"  # seals, verifies, archives; can neither post nor touch a payment's rows
 LOGINS = (APP_ROLE, WORKER_ROLE, API_ROLE, UPKEEP_ROLE)

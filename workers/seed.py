@@ -1,6 +1,7 @@
-"""Money for the development merchants, so that they can be paid out before reconciliation moves any to *payable*.
+"""The development merchants: their identities verified, and with money, so that they can be paid out.
 
-Booked like a line of our bank's statement, through the ledger's own function. Never in live mode.
+The money is booked like a line of our bank's statement, through the ledger's own function, since reconciliation moves
+none to *payable* yet. Never in live mode.
 """
 
 import asyncpg
@@ -8,6 +9,7 @@ import asyncpg
 from domain.errors import HoldfastError
 from domain.ids import MerchantId, Reference
 from domain.money import Money, parse
+from identity.standing import Standings
 from ledger.journal import Journal, Posted
 from ledger.postings import top_up
 from workers.settings import Mode
@@ -22,9 +24,10 @@ class NotInLiveMode(HoldfastError):
 
 
 async def seed(database_url: str) -> None:
-    """Top up each development merchant in each currency of the demonstration, once and for all."""
+    """Verify each development merchant, and top it up in each currency of the demonstration, once and for all."""
     async with asyncpg.create_pool(database_url, min_size=1, max_size=1) as pool:
         for merchant in MERCHANTS:
+            await Standings(pool).seed(merchant)
             for currency in CURRENCIES:
                 reference = Reference(f"seed:{merchant}:{currency}/top-up")
                 await Journal(pool).post(top_up(reference, merchant, parse(MAJOR_UNITS, currency)))
