@@ -23,6 +23,7 @@ from domain.outcomes import Answer, Outcome
 from records.calls import CallJournal, Differs, Go, Known, Withheld
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 30.0  # seconds; money rule 5
+SENT_WITHIN_SECONDS = 5.0  # of asking the journal: below any activity's deadline, so that "absent" is not proven yet
 UNDECIDED = (Outcome.PENDING, Outcome.UNKNOWN)
 
 log = structlog.get_logger()
@@ -51,6 +52,14 @@ class ProviderCalls(Provider):
     async def pay_out(self, effect: Effect) -> Answer:
         return await self._effect(Verb.PAY_OUT, effect, self._ports[effect.provider].pay_out)
 
+    @activity.defn(name="provider.increment")
+    async def increment(self, effect: Effect) -> Answer:
+        return await self._effect(Verb.INCREMENT, effect, self._ports[effect.provider].increment)
+
+    @activity.defn(name="provider.recall")
+    async def recall(self, effect: Effect) -> Answer:
+        return await self._effect(Verb.RECALL, effect, self._ports[effect.provider].recall)
+
     @activity.defn(name="provider.void")
     async def void(self, effect: Effect) -> Answer:
         answer = await self._again(
@@ -72,6 +81,7 @@ class ProviderCalls(Provider):
 
     async def _effect(self, verb: Verb, effect: Effect, call: Callable[[Effect], Awaitable[Answer]]) -> Answer:
         """Send an effect unless the journal knows what became of it."""
+        asked = time.monotonic()
         try:
             gate = await self._calls.begin(effect.provider, effect.reference, verb, digest(verb, effect), _run())
         except Exception as failure:
@@ -87,6 +97,10 @@ class ProviderCalls(Provider):
             case Go(number=number):
                 pass
         began = time.perf_counter()
+        if time.monotonic() - asked > SENT_WITHIN_SECONDS:  # frozen: by now others may have proven its absence
+            why = "the process stood still between journal and wire; nothing was sent"
+            await self._complete(verb, effect, number, Answer(outcome=Outcome.UNAVAILABLE, reason=why), began)
+            raise self._unavailable(f"{effect.reference}: {why}", None)
         try:
             answer = await call(effect)
         except Unavailable as failure:

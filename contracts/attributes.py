@@ -2,7 +2,9 @@
 
 from datetime import datetime
 
-from temporalio.common import SearchAttributeKey
+from temporalio.common import SearchAttributeKey, SearchAttributePair, TypedSearchAttributes
+
+from domain.commands import Start
 
 PAYMENT_STATE = SearchAttributeKey.for_keyword("PaymentState")
 PROVIDER = SearchAttributeKey.for_keyword("Provider")
@@ -23,3 +25,15 @@ REGISTERED = {
     "NeedsAttention": "Bool",
     "UnknownSince": "Datetime",
 }
+
+
+def of(start: Start, state: str = "requested") -> TypedSearchAttributes:
+    """Say by what a run that begins is found; the run itself keeps them up to date."""
+    return TypedSearchAttributes([
+        SearchAttributePair(PAYMENT_STATE, state),
+        SearchAttributePair(PROVIDER, start.promises.provider),
+        SearchAttributePair(MERCHANT_ID, start.merchant),
+        SearchAttributePair(CURRENCY, start.money.currency),
+        SearchAttributePair(AMOUNT_MINOR, start.money.minor),
+        SearchAttributePair(NEEDS_ATTENTION, False),  # noqa: FBT003  the value of a pair
+    ])  # fmt: skip

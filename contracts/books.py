@@ -6,8 +6,9 @@ Each also writes the rows of `records` that follow it, so that they cost no step
 
 from temporalio import activity
 
-from domain.commands import Booking, Note, Prepare
-from domain.outcomes import Answer
+from domain.commands import Approval, Available, Booking, Note, Prepare, Standing
+from domain.money import Money
+from domain.outcomes import Answer, Stands
 
 
 class Books:
@@ -17,8 +18,8 @@ class Books:
     async def prepare_payment(self, prepare: Prepare) -> Answer:
         """Admit the payment, judge its risk, open its hold.
 
-        Refused with `Reason.STALE`, `BLOCKED_BY_RISK` or a reason of the ledger; a conflict where the id was used for
-        another command.
+        Refused with `Reason.STALE`, `BLOCKED_BY_RISK` or a reason of the ledger; pending with `RISK_REVIEW` where a
+        person is to decide, and then nothing is held yet; a conflict where the id was used for another command.
         """
         raise NotImplementedError
 
@@ -30,6 +31,19 @@ class Books:
     @activity.defn(name="payout.prepare")
     async def prepare_payout(self, prepare: Prepare) -> Answer:
         """Admit the payout, judge its risk, reserve its amount of the merchant's payable balance."""
+        raise NotImplementedError
+
+    @activity.defn(name="increment.prepare")
+    async def prepare_increment(self, prepare: Prepare) -> Answer:
+        """Judge the increment's risk, and open the hold that is to take the place of the present one.
+
+        `money` is the new hold's: what is left of the present one and the increment together.
+        """
+        raise NotImplementedError
+
+    @activity.defn(name="dispute.prepare")
+    async def prepare_dispute(self, prepare: Prepare) -> Answer:
+        """Admit the dispute: from now on its payment is not refunded (money rule 10). Moves nothing."""
         raise NotImplementedError
 
     @activity.defn(name="ledger.release")
@@ -60,6 +74,51 @@ class Books:
     @activity.defn(name="ledger.book_payout_failed")
     async def book_payout_failed(self, booking: Booking) -> Answer:
         """Book a payout that failed after it was accepted: the merchant is owed the money again."""
+        raise NotImplementedError
+
+    @activity.defn(name="ledger.book_capture_failed")
+    async def book_capture_failed(self, booking: Booking) -> Answer:
+        """Book that the provider has taken the capture `on` back after it was done."""
+        raise NotImplementedError
+
+    @activity.defn(name="ledger.book_refund_failed")
+    async def book_refund_failed(self, booking: Booking) -> Answer:
+        """Book that the refund `on` did not reach the payer after it was done."""
+        raise NotImplementedError
+
+    @activity.defn(name="ledger.book_payout_returned")
+    async def book_payout_returned(self, booking: Booking) -> Answer:
+        """Book that the payout `on` came back after it had arrived; `key` is the provider's own of the return."""
+        raise NotImplementedError
+
+    @activity.defn(name="ledger.book_withdrawn")
+    async def book_withdrawn(self, booking: Booking) -> Answer:
+        """Book that a provider has taken the funds of a dispute; `key` is its own of the withdrawal."""
+        raise NotImplementedError
+
+    @activity.defn(name="ledger.book_dispute_won")
+    async def book_dispute_won(self, booking: Booking) -> Answer:
+        """Book that the funds of `withdrawal` came back; `key` is the provider's own of the decision."""
+        raise NotImplementedError
+
+    @activity.defn(name="ledger.book_dispute_lost")
+    async def book_dispute_lost(self, booking: Booking) -> Answer:
+        """Book that the funds of `withdrawal` are the merchant's loss; `key` is the provider's own of the decision."""
+        raise NotImplementedError
+
+    @activity.defn(name="ledger.available")
+    async def available(self, available: Available) -> Money:
+        """Tell how much of a merchant's payable balance is not held; below zero where the merchant owes."""
+        raise NotImplementedError
+
+    @activity.defn(name="records.stands")
+    async def stands(self, standing: Standing) -> Stands:
+        """Tell what our own books say about an effect."""
+        raise NotImplementedError
+
+    @activity.defn(name="records.check_approvals")
+    async def check_approvals(self, approval: Approval) -> Answer:
+        """Tell whether a decision has two approvals by two people; done, or refused and why. Uses them up for it."""
         raise NotImplementedError
 
     @activity.defn(name="records.note")

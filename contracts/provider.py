@@ -15,11 +15,14 @@ UNKNOWN = "Unknown"
 
 
 class Provider:
-    """The seven things that a provider can be asked, as activities."""
+    """What a provider can be asked, as activities."""
 
     @activity.defn(name="provider.authorize")
     async def authorize(self, effect: Effect) -> Answer:
-        """Have the payer's bank promise the money."""
+        """Have the payer's bank promise the money.
+
+        Pending with a `challenge` where the payer is to prove who they are. A refusal may be `soft`.
+        """
         raise NotImplementedError
 
     @activity.defn(name="provider.capture")
@@ -43,6 +46,16 @@ class Provider:
     @activity.defn(name="provider.pay_out")
     async def pay_out(self, effect: Effect) -> Answer:
         """Hand a payout to the rail; done means accepted, not arrived."""
+        raise NotImplementedError
+
+    @activity.defn(name="provider.increment")
+    async def increment(self, effect: Effect) -> Answer:
+        """Have the payer's bank promise more: `money` is by how much the authorization `on` is raised."""
+        raise NotImplementedError
+
+    @activity.defn(name="provider.recall")
+    async def recall(self, effect: Effect) -> Answer:
+        """Call the payout `on` back. Done means that it will not arrive; refused, that it goes on."""
         raise NotImplementedError
 
     @activity.defn(name="provider.inquire")

@@ -5,6 +5,7 @@ from typing import ClassVar
 
 from domain.ids import UNWRITTEN, MerchantId, OperationId, Prefix, Reference, Verb, is_operation_id
 from domain.money import Money
+from domain.outcomes import Decision, Fact
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -14,6 +15,9 @@ class Patience:
     authorize: float = 10  # an initiator waits ten seconds at most; later the payer may have paid otherwise
     automatic_capture: float = 600  # one purchase: taken soon, or given up
     as_asked: float = 3600  # an outage ends within the hour, or a person looks
+    challenge: float = 900  # a payer is at their bank's page for a quarter of an hour at most, or has gone
+    review: float = 86_400  # a person looks at what risk holds within a day, or the order is stale
+    pending: float = 5 * 86_400  # a bank that has accepted decides within three bank days and a weekend
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,6 +33,8 @@ class Promises:
     inquiry_is_complete: bool  # asked by reference past the horizon, it knows whatever it has
     inquiry_seconds: float  # first pause between two inquiries; it doubles
     attention_after_seconds: float  # when a doubt, or an undo without end, calls for a person
+    increments: bool = False  # an authorization can be raised there
+    recalls: bool = False  # a payout on its way can be called back there
     patience: Patience = Patience()
 
 
@@ -73,6 +79,9 @@ class Payment(Start):
     automatic: bool
     window_seconds: float  # how long the authorization may stand
     fee_basis_points: int  # our fee, fixed here for the life of the payment
+    routes: tuple[Promises, ...] = ()  # who is asked next, in this order, if one is unavailable or refuses softly
+    warn_before_seconds: float = 0  # how long before the window closes the initiator is warned; 0: not at all
+    country: str = ""  # the payer's, ISO 3166-1 alpha-2, as the initiator says; empty: not said
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,6 +100,30 @@ class Payout(Start):
 
     prefix: ClassVar[Prefix] = Prefix.PAYOUT
     destination: str
+    replaces: OperationId | None = None  # the failed or returned payout that this one tries again
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dispute(Start):
+    """Follow a payer's dispute over `money` of a payment; the provider opens it, and names it `their_id`."""
+
+    prefix: ClassVar[Prefix] = Prefix.DISPUTE
+    payment: OperationId
+    their_id: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LateFact(Start):
+    """Settle a fact about an operation whose run has closed; `id` is that operation's.
+
+    `source` is the provider's own id of the event that told it.
+    """
+
+    fact: Fact
+    source: str
+
+    def __post_init__(self) -> None:
+        """Any kind of operation may be told of late."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,8 +136,16 @@ class Capture(Operation):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Increment(Operation):
+    """Raise the authorization by `money`."""
+
+    prefix: ClassVar[Prefix] = Prefix.INCREMENT
+    money: Money
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Void(Operation):
-    """Give up what is not captured."""
+    """Give up what is not captured of a payment, or call a payout back that has not arrived."""
 
     prefix: ClassVar[Prefix] = Prefix.VOID
 
@@ -151,8 +192,11 @@ class Prepare(Command):
     fingerprint: str
     admit_until: float
     merchant_reference: str = ""
-    payment: OperationId | None = None  # what a refund gives back
+    payment: OperationId | None = None  # what a refund gives back, and what an increment raises
     instrument: str = ""
+    country: str = ""
+    replaces: OperationId | None = None  # the payout that this one tries again
+    cleared: bool = False  # two people have let it pass; what refuses outright still refuses
     automatic: bool = False
     expires_seconds: float = 0  # how long the hold of a payment stands; 0: until it is released
 
@@ -171,8 +215,10 @@ class Row:
     reason: str = ""
     provider_id: str = ""
     reference: Reference = UNWRITTEN  # the effect at the provider: what captures and refunds act upon
-    payment: OperationId | None = None  # of a capture or a void
-    fingerprint: str = ""  # of a capture or a void, which have no admission of their own
+    payment: OperationId | None = None  # of a capture, a void or an increment
+    fingerprint: str = ""  # of a capture, a void or an increment, which have no admission of their own
+    provider: str = ""  # empty: as admitted
+    event: str = ""  # the name of the event that tells of it, where the state does not: `payment.expiring`
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -198,3 +244,28 @@ class Booking(Command):
     fee: Money | None = None
     payment: OperationId | None = None
     rows: tuple[Row, ...] = ()
+    key: str = ""  # the provider's own of a fact that it started: a return, a withdrawal, the end of a dispute
+    withdrawal: str = ""  # the key of the withdrawal that the end of a dispute is about
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Approval(Command):
+    """Are these two approvals of this decision about a run (a workflow id), by two people, not yet used?"""
+
+    run: str
+    decision: Decision
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Standing(Command):
+    """What do our own books say about the effect `on`?"""
+
+    operation: OperationId
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Available(Command):
+    """How much of a merchant's payable balance is not held?"""
+
+    merchant: MerchantId
+    currency: str

@@ -46,6 +46,7 @@ class Verb(StrEnum):
     REFUND = "refund"
     PAY_OUT = "pay_out"
     ARRIVE = "arrive"  # only inquired: has a payout that was accepted reached its account?
+    RECALL = "recall"  # of a payout on its way, which knows no refund: the letter stays unambiguous
 
 
 def derive(prefix: Prefix, *, client: str, mode: str, operation: str, key: str) -> OperationId:

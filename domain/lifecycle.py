@@ -46,10 +46,24 @@ class PayoutState(StrEnum):
     RETURNED = "returned"
 
 
+class DisputeState(StrEnum):
+    REQUESTED = "requested"
+    OPENED = "opened"
+    FUNDS_WITHDRAWN = "funds_withdrawn"  # the provider has taken the money until it is decided
+    WON = "won"  # for now: a bank may take it up again
+    LOST = "lost"
+    CLOSED = "closed"  # won, and past the time in which it could be taken up again
+
+
+class LateState(StrEnum):
+    REQUESTED = "requested"
+    SETTLED = "settled"
+
+
 State = TypeVar("State", bound=StrEnum)
 Lifecycle = Mapping[State, tuple[State, ...]]
 
-_P, _R, _O = PaymentState, RefundState, PayoutState
+_P, _R, _O, _D = PaymentState, RefundState, PayoutState, DisputeState
 
 #   from                      to
 PAYMENT: Lifecycle[PaymentState] = MappingProxyType({
@@ -90,6 +104,20 @@ PAYOUT: Lifecycle[PayoutState] = MappingProxyType({
     _O.CANCELED:           (),
     _O.FAILED:             (),
     _O.RETURNED:           (),
+})  # fmt: skip
+
+DISPUTE: Lifecycle[DisputeState] = MappingProxyType({
+    _D.REQUESTED:          (_D.OPENED, _D.FUNDS_WITHDRAWN, _D.WON, _D.LOST),
+    _D.OPENED:             (_D.FUNDS_WITHDRAWN, _D.WON, _D.LOST),
+    _D.FUNDS_WITHDRAWN:    (_D.WON, _D.LOST),
+    _D.WON:                (_D.FUNDS_WITHDRAWN, _D.CLOSED),
+    _D.LOST:               (),
+    _D.CLOSED:             (),
+})  # fmt: skip
+
+LATE: Lifecycle[LateState] = MappingProxyType({
+    LateState.REQUESTED:   (LateState.SETTLED,),
+    LateState.SETTLED:     (),
 })  # fmt: skip
 
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
-from domain.ids import OperationId, Reference
+from domain.ids import UNWRITTEN, OperationId, Reference
 from domain.money import Money
 
 
@@ -24,6 +24,13 @@ class Reason(StrEnum):
     CANCELED = "canceled"
     STALE = "stale"  # nobody waits any more: nothing was started
     BLOCKED_BY_RISK = "blocked_by_risk"
+    RISK_REVIEW = "risk_review"  # held until two people decide
+    REVIEW_TIMED_OUT = "review_timed_out"
+    CHALLENGE_ABANDONED = "challenge_abandoned"  # the payer has not come back
+    PAYMENT_DISPUTED = "payment_disputed"  # the payer may get the money back another way
+    NOT_REPLACEABLE = "not_replaceable"  # the payout to be tried again has not failed, or another has replaced it
+    NOT_SUPPORTED = "not_supported"  # the provider cannot do this
+    RECALLED = "recalled"
     INSUFFICIENT_FUNDS = "insufficient_funds"
     REFUND_EXCEEDS_CAPTURED = "refund_exceeds_captured"
     HOLD_NOT_OPEN = "hold_not_open"
@@ -55,6 +62,8 @@ class Answer:
     provider_id: str = ""
     found: Found | None = None
     expires_seconds: float | None = None  # how long the provider says that an authorization stands
+    challenge: str = ""  # where the payer proves who they are, while the provider waits for it
+    soft: bool = False  # refused, but another provider may take it; the adapter's table says so
 
     @property
     def shows_it(self) -> bool:
@@ -97,6 +106,7 @@ class Doubt:
     reference: Reference
     since: str  # RFC 3339
     next_check: str  # RFC 3339
+    accepted: bool = False  # the provider has it and has not decided: known to be on its way, not lost
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,6 +120,7 @@ class Attention:
     deadline: str  # RFC 3339
     update: str  # the name of the update that resolves it
     payload: str  # the JSON to send with it
+    escalations: int = 0  # how many deadlines have passed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,9 +132,56 @@ class Fact:
     source: str  # the webhook's event id, for the timeline
 
 
+class DisputeStage(StrEnum):
+    """What a provider tells of a dispute."""
+
+    OPENED = "opened"
+    WITHDRAWN = "withdrawn"  # the funds were taken; again after a dispute was won, under a key of its own
+    WON = "won"
+    LOST = "lost"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DisputeNews:
+    """One thing that a provider tells of a dispute.
+
+    `dispute` is the provider's id of it, `key` its own key of this movement, `on` the effect of ours that is disputed
+    (an authorization or a capture). `evidence_due` is RFC 3339, or empty.
+    """
+
+    dispute: str
+    key: str
+    stage: DisputeStage
+    on: Reference
+    money: Money
+    source: str  # the webhook's event id
+    evidence_due: str = ""
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stands:
+    """What our own books say about one effect of ours, told to whoever settles a late fact.
+
+    `state` is the operation's row's; `posted` whether the effect is booked, `reversed` whether its failure is too.
+    """
+
+    state: str
+    posted: bool
+    reversed: bool
+    payment: OperationId | None = None
+    amount: Money | None = None
+    total: Money | None = None
+    reference: Reference = UNWRITTEN  # the effect that the operation's row stands for
+    provider_id: str = ""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Decision:
-    """A person's word on a parked reference. It may move money, so it carries two approvals (money rule 15)."""
+    """A person's word on a parked reference.
+
+    It may move money, so it carries the ids of two approvals, by two authenticated operators (money rule 15).
+    """
 
     reference: Reference
     outcome: Outcome
@@ -151,3 +209,5 @@ class View:
     reason: str
     doubt: Doubt | None
     attention: Attention | None
+    challenge: str = ""  # where the payer proves who they are
+    provider: str = ""  # who is asked now: another may have been before

@@ -11,6 +11,7 @@ import asyncpg
 from domain.errors import InstantArchived
 from domain.ids import OperationId, Reference
 from domain.money import Money
+from ledger.accounts import Account
 from ledger.checks import Broken
 from ledger.entry import Entry
 from ledger.writer import Writer
@@ -80,6 +81,14 @@ class Refundable:
 
 
 @dataclass(frozen=True, slots=True)
+class Moved:
+    """What an entry moved, and how much of it was our fee."""
+
+    money: Money
+    fee: Money
+
+
+@dataclass(frozen=True, slots=True)
 class Booked:
     """One entry as a person reads it; `money` is the sum of its posted debits."""
 
@@ -134,6 +143,30 @@ class Journal:
         row = await self._writer.post(entry)
         first = row["first"]
         return Posted(Status(row["status"]), row["entry_id"], Status(first) if first else None, row["hold_left"])
+
+    # What whoever posts may ask; the login of a worker may read nothing else
+
+    async def standing(self, prefix: str) -> frozenset[Reference]:
+        """The references that begin with `prefix` and stand: posted, not refused."""
+        return frozenset(row["standing"] for row in await self._pool.fetch(STANDING, prefix))
+
+    async def moved(self, reference: Reference) -> Moved | None:
+        """What the entry of a reference moved; None where there is none. Raises `InstantArchived`."""
+        with _naming_what_is_archived():
+            row = await self._pool.fetchrow(MOVED, reference)
+        if row is None or row["amount"] is None:
+            return None
+        return Moved(Money(row["amount"], row["currency"]), Money(row["fee"], row["currency"]))
+
+    async def captured(self, payment: OperationId, currency: str) -> Money:
+        """What is captured of a payment, less what was taken back."""
+        return Money(await self._pool.fetchval(CAPTURED, payment, currency), currency)
+
+    async def available(self, account: Account, currency: str) -> Money:
+        """What an account that grows on the credit side can be drawn for: its balance less what is held of it."""
+        return Money(await self._pool.fetchval(AVAILABLE, account.code, currency), currency)
+
+    # What the logins of people and of the API read
 
     async def balance(self, code: str, currency: str, as_of: datetime | None = None) -> Balance | None:
         """An account's balance now, or as it was at an instant; None where there is no such account.
@@ -196,6 +229,10 @@ def _naming_what_is_archived() -> Generator[None]:
         raise InstantArchived(str(failure)) from failure
 
 
+STANDING = "SELECT standing FROM ledger.standing($1) AS standing"
+MOVED = "SELECT amount, fee, currency FROM ledger.moved($1)"
+CAPTURED = "SELECT ledger.captured_of($1, $2)"
+AVAILABLE = "SELECT ledger.available_of($1, $2)"
 BALANCE = """
 SELECT a.code, a.currency, b.posted, b.pending_debit, b.pending_credit
 FROM ledger.account a JOIN ledger.balance b ON b.account_id = a.id

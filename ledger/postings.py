@@ -215,7 +215,12 @@ def release(prepare: Prepare) -> Entry:
     )
 
 
-RELEASED = {Prefix.PAYMENT: "authorization_hold", Prefix.REFUND: "refund_reserve", Prefix.PAYOUT: "payout_reserve"}
+RELEASED = {
+    Prefix.PAYMENT: "authorization_hold",
+    Prefix.INCREMENT: "authorization_hold",
+    Prefix.REFUND: "refund_reserve",
+    Prefix.PAYOUT: "payout_reserve",
+}
 
 
 def _gate(

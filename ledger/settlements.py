@@ -87,7 +87,8 @@ class BankLine:
 class Return:
     """A payout that had arrived came back to `source`: our bank, or the provider out of whose balance it was paid.
 
-    `payout` is the reference of its effect, `key` the source's own of the return.
+    `payout` is the reference of its effect, `key` the source's own of the return; that of `told_by`, the rail's
+    provider, where it tells of what comes back to our bank.
     """
 
     source: str
@@ -96,6 +97,7 @@ class Return:
     merchant: MerchantId
     money: Money
     effective_at: datetime | None = None
+    told_by: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -156,7 +158,7 @@ def unexplained_bank_line(line: BankLine) -> Entry:
 def payout_returned(returned: Return) -> Entry:
     """Book that a payout came back after it had arrived: the cash is ours again, and owed to the merchant again."""
     return Entry(
-        reference=told_reference(returned.source, returned.key, Told.RETURNED),
+        reference=told_reference(returned.told_by or returned.source, returned.key, Told.RETURNED),
         kind="payout_returned",
         nature=Nature.FACT,
         lines=(debit(cash_at(returned.source), returned.money), credit(payable(returned.merchant), returned.money)),

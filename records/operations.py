@@ -1,4 +1,4 @@
-"""Rows of payments, captures, voids, refunds and payouts, and one event per change: what GETs and timelines read.
+"""Rows of payments, refunds, payouts, disputes and what is done with them, and one event per change: what GETs read.
 
 Every method is one round trip and may be called again. How an outcome was reached is not known here.
 """
@@ -30,7 +30,10 @@ class Admission(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredOperation:
-    """One row. `total` is what is captured, refunded or paid out; `payment` is that of a capture, void or refund."""
+    """One row. `total` is what is captured, refunded, paid out or in dispute.
+
+    `payment` is that of a capture, a void, an increment, a refund or a dispute; `replaces` the payout tried again.
+    """
 
     id: OperationId
     payment: OperationId | None
@@ -48,6 +51,7 @@ class StoredOperation:
     fingerprint: str
     created_at: datetime
     updated_at: datetime
+    replaces: OperationId | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,6 +90,16 @@ class Operations:
             )
         )
 
+    async def replace(self, payout: OperationId, replaces: OperationId) -> bool:
+        """Let an admitted payout take the place of one that failed or came back; False where it may not."""
+        allowed: bool = await self._pool.fetchval("SELECT records.replace_payout($1, $2)", payout, replaces)
+        return allowed
+
+    async def disputed(self, payment: OperationId) -> bool:
+        """Tell whether a dispute of the payment is open: the payer may get the money back another way."""
+        found: bool = await self._pool.fetchval(DISPUTED, payment)
+        return found
+
     async def write(self, rows: tuple[Row, ...]) -> None:
         """Write what changed, in one transaction; nothing where nothing changed."""
         if not rows:
@@ -103,6 +117,8 @@ class Operations:
                     row.provider_id,
                     row.reference,
                     row.fingerprint,
+                    row.provider,
+                    row.event,
                 )
                 for row in rows
             ),
@@ -130,6 +146,19 @@ class Operations:
         """The row of a payout; None where there is none."""
         return await self._one(operation, Prefix.PAYOUT)
 
+    async def increment(self, operation: OperationId) -> StoredOperation | None:
+        """The row of an increment; None where there is none."""
+        return await self._one(operation, Prefix.INCREMENT)
+
+    async def dispute(self, operation: OperationId) -> StoredOperation | None:
+        """The row of a dispute; None where there is none."""
+        return await self._one(operation, Prefix.DISPUTE)
+
+    async def any(self, operation: OperationId) -> StoredOperation | None:
+        """The row of an operation of whatever kind; None where there is none."""
+        row = await self._pool.fetchrow("SELECT * FROM records.operation WHERE id = $1", operation)
+        return _stored(row) if row else None
+
     async def payments(self, client: ClientId, limit: int, before: Before | None = None) -> list[StoredOperation]:
         """A client's payments, newest first."""
         return await self._page(client, Prefix.PAYMENT, limit, before)
@@ -138,8 +167,12 @@ class Operations:
         """A client's payouts, newest first."""
         return await self._page(client, Prefix.PAYOUT, limit, before)
 
+    async def disputes(self, client: ClientId, limit: int, before: Before | None = None) -> list[StoredOperation]:
+        """The disputes of a client's payments, newest first."""
+        return await self._page(client, Prefix.DISPUTE, limit, before)
+
     async def children(self, payment: OperationId) -> list[StoredOperation]:
-        """The captures, voids and refunds of a payment, oldest first."""
+        """The captures, voids, increments, refunds and disputes of a payment, oldest first."""
         rows = await self._pool.fetch(
             "SELECT * FROM records.operation WHERE payment = $1 ORDER BY created_at, id", payment
         )
@@ -189,6 +222,7 @@ def _stored(row: asyncpg.Record) -> StoredOperation:
         fingerprint=row["fingerprint"],
         created_at=row["created_at"],
         updated_at=row["updated_at"],
+        replaces=OperationId(row["replaces"]) if row["replaces"] else None,
     )
 
 
@@ -199,11 +233,18 @@ def _told(detail: dict[str, Any]) -> str:
 
 WRITE = """
 SELECT records.write(r.id, r.payment, r.state, r.currency, r.amount, r.total, r.reason, r.provider_id, r.reference,
-                     r.fingerprint, $11)
+                     r.fingerprint, r.provider, r.event, $13)
 FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::bigint[], $6::bigint[], $7::text[], $8::text[],
-            $9::text[], $10::text[])
-     AS r (id, payment, state, currency, amount, total, reason, provider_id, reference, fingerprint)
+            $9::text[], $10::text[], $11::text[], $12::text[])
+     AS r (id, payment, state, currency, amount, total, reason, provider_id, reference, fingerprint, provider, event)
 ORDER BY r.id COLLATE "C"
+"""
+
+DISPUTED = """
+SELECT EXISTS (
+    SELECT FROM records.operation
+    WHERE payment = $1 AND kind = 'dsp' AND state IN ('requested', 'opened', 'funds_withdrawn')
+)
 """
 
 PAGE = """

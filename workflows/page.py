@@ -1,13 +1,19 @@
 """The page that an operator reads beside a run in the Temporal UI: state, sums, what is not known, what to do next."""
 
-from domain.commands import Payment, Payout, Refund, Start
-from domain.outcomes import View
+from domain.commands import Dispute, LateFact, Payment, Payout, Refund, Start
+from domain.outcomes import Attention, View
 
-TOTAL: dict[type[Start], str] = {Payment: "captured", Refund: "refunded", Payout: "paid out"}
+TOTAL: dict[type[Start], str] = {
+    Payment: "captured",
+    Refund: "refunded",
+    Payout: "paid out",
+    Dispute: "withdrawn",
+    LateFact: "settled",
+}
 
 
-def of(start: Start, view: View, *, waiting: int) -> str:
-    """Lay the page out as markdown."""
+def of(start: Start, view: View, *, run: str, waiting: int) -> str:
+    """Lay the page out as markdown; `run` is the workflow's id, `waiting` how many operations its queue has."""
     lines = [
         f"### {type(start).__name__} of {start.money}: {view.state.replace('_', ' ')}",
         "",
@@ -21,14 +27,23 @@ def of(start: Start, view: View, *, waiting: int) -> str:
         lines.append(f"| merchant's reference | {start.merchant_reference} |")
     if view.reason:
         lines.append(f"| reason | {view.reason} |")
+    if view.challenge:
+        lines.append(f"| the payer proves who they are at | {view.challenge} |")
     if waiting:
         lines.append(f"| operations in the queue | {waiting} |")
-    return "\n".join([*lines, *_doubt(start, view), *_attention(view)])
+    return "\n".join([*lines, *_doubt(start, view), *_attention(run, view)])
 
 
 def _doubt(start: Start, view: View) -> list[str]:
     if view.doubt is None:
         return []
+    if view.doubt.accepted:
+        return [
+            "",
+            f"**Accepted since {_moment(view.doubt.since)}, and not decided yet.**",
+            f"{start.promises.provider} has `{view.doubt.reference}`. Holdfast asks again at"
+            f" {_moment(view.doubt.next_check)}, or is told before. Nothing is to be done.",
+        ]
     return [
         "",
         f"**In doubt since {_moment(view.doubt.since)}: money may have moved.**",
@@ -39,23 +54,35 @@ def _doubt(start: Start, view: View) -> list[str]:
     ]
 
 
-def _attention(view: View) -> list[str]:
+def _attention(run: str, view: View) -> list[str]:
     if view.attention is None:
         return []
     wanted = view.attention
     return [
         "",
-        f"**Waiting for {wanted.owner} since {_moment(wanted.since)}, at the latest to {_moment(wanted.deadline)}.**",
+        f"**Waiting for {wanted.owner} since {_moment(wanted.since)}, at the latest to {_moment(wanted.deadline)}"
+        + (f" (asked {wanted.escalations} times before).**" if wanted.escalations else ".**"),
         f"`{wanted.reference}`: {wanted.reason}",
         "",
         "1. Look the reference up at the provider.",
         f'2. To have Holdfast look again: send the update `retry` with `"{wanted.reference}"`',
-        f"3. To decide by evidence: send the update `{wanted.update}` with (outcome `done` or `refused`)",
+        *_next(run, wanted),
         "",
+        f"`{wanted.update}`",
         "```json",
         wanted.payload,
         "```",
         "Never terminate this run: Terminate undoes nothing. Request Cancellation voids what is not captured.",
+    ]
+
+
+def _next(run: str, wanted: Attention) -> list[str]:
+    if wanted.update != "resolve":
+        return ["3. To go on: send the update below."]
+    return [
+        "3. To decide by evidence, `done` or `refused`: two people give their approval,",
+        f'   `holdfast approve {run} done --reference {wanted.reference} --evidence "…"`. With the second one the'
+        " decision is sent. In this UI it is the update below, with the ids of the two approvals.",
     ]
 
 

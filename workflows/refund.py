@@ -17,7 +17,7 @@ from contracts.provider import Provider
 from domain.commands import Booking, Effect, Note, Refund, Row
 from domain.ids import Reference
 from domain.lifecycle import REFUND, Lifecycle, RefundState
-from domain.outcomes import CANCELED, Answer, Reason, Receipt, refused
+from domain.outcomes import CANCELED, Answer, Outcome, Reason, Receipt, refused
 from workflows import preparation
 from workflows.policies import A_FACT, A_ROW, ADMITTED, AS_ASKED, BOOKED, NOTED
 from workflows.run import Run
@@ -88,8 +88,9 @@ class RefundWorkflow(Run):
         self._end(saga.stopped)
         return saga.stopped, False
 
-    def pending(self) -> None:
+    def pending(self, reference: Reference, answer: Answer) -> None:
         """The provider has it and has not decided."""
+        super().pending(reference, answer)
         if self.state == S.SUBMITTING:
             self.move(S.SUBMITTED)
 
@@ -114,6 +115,10 @@ class RefundWorkflow(Run):
             on=given.reference,
             rows=(self._row(S.SUCCEEDED, given),),
         )
+
+    def held(self, gate: Reference) -> None:
+        """Risk holds it: nobody needs to wait for the people who decide."""
+        self.answer(self._refund, Answer(outcome=Outcome.PENDING, reason=Reason.RISK_REVIEW), self.total)
 
     def _row(self, state: str, given: Done | None = None) -> Row:
         return Row(

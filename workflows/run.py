@@ -7,29 +7,71 @@ raises a flag that is looked at between steps, and never reaches a step. Knows n
 import asyncio
 import contextlib
 import json
+import math
 from collections.abc import Callable, Coroutine
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any, ClassVar, TypeVar
 
 from temporalio import workflow
-from temporalio.common import SearchAttributeUpdate
-from temporalio.exceptions import ApplicationError
+from temporalio.common import RetryPolicy, SearchAttributeUpdate, WorkflowIDReusePolicy
+from temporalio.exceptions import ApplicationError, WorkflowAlreadyStartedError
 
-from contracts import attributes
-from domain.commands import Operation, Start
+from contracts import attributes, queues
+from contracts.books import Books
+from domain.commands import Approval, LateFact, Operation, Promises, Standing, Start
 from domain.ids import OperationId, Reference
 from domain.lifecycle import Lifecycle, is_terminal, move
 from domain.money import Money
-from domain.outcomes import Answer, Attention, Decision, Doubt, Fact, Moment, Outcome, Reason, Receipt, View
+from domain.outcomes import Answer, Attention, Decision, Doubt, Fact, Moment, Outcome, Reason, Receipt, Stands, View
 from workflows import page
+from workflows.since import since
 
 T = TypeVar("T")
 
-ATTENTION_HOURS = 4  # a person looks within a working half-day; the escalation belongs to whoever watches the list
+ATTENTION_HOURS = 4  # a person looks within a working half-day; after each, the next one up is asked
 FACTS_MAX = 100  # webhooks nobody waits for are evidence, not memory: the inbox keeps them all
 MOMENTS_MAX = 200  # what a person can read; the history holds the rest
-OPERATIONS_MAX = 500  # about 10,000 events, where Temporal begins to warn; no payment is captured so often
+OPERATIONS_MAX = 2000  # their receipts travel from run to run: a megabyte, half of what Temporal takes
+BOOKS_DEADLINE = timedelta(seconds=5)  # our own database
+WHILE_IT_ASKS = RetryPolicy(initial_interval=timedelta(seconds=0.1), maximum_interval=timedelta(seconds=5))
+DECIDED = (Outcome.DONE, Outcome.REFUSED)
+
+
+@dataclass(frozen=True)
+class Expiring:
+    """The window will close soon, and the initiator has not taken everything."""
+
+
+@dataclass(frozen=True)
+class Setback:
+    """A provider says otherwise than it did before: a success that failed, or a refusal that came about after all."""
+
+    fact: Fact
+
+
+Happening = Operation | Expiring | Setback
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Carried:
+    """What every run hands on to its successor, which goes on under the same id (money rule 7)."""
+
+    state: str
+    total: Money
+    reason: str
+    promises: Promises
+    window_closes: float  # unix seconds
+    warned: bool
+    known: dict[OperationId, str]  # fingerprints
+    receipts: tuple[Receipt, ...]
+    facts: dict[Reference, Answer]
+    seen: tuple[Reference, ...]
+    accepted: tuple[Reference, ...]
+    concluded: dict[Reference, Outcome]
+    told: tuple[Fact, ...]
+    moments: tuple[Moment, ...]
 
 
 class Run:
@@ -37,22 +79,32 @@ class Run:
 
     lifecycle: ClassVar[Lifecycle[Any]]
     owner: ClassVar[str]
+    moves_on: ClassVar[bool] = False  # it may live so long that it has to go on under a new history
 
     def __init__(self, start: Start, state: StrEnum) -> None:
         self.promises = start.promises
+        self.amount = start.money
         self.state = state
         self.total = Money(0, start.money.currency)
         self.reason = ""
         self.doubt: Doubt | None = None
         self.attention: Attention | None = None
-        self.facts: dict[Reference, Answer] = {}
+        self.facts: dict[Reference, Answer] = {}  # told about what is not concluded yet, the latest word of each
         self.seen: set[Reference] = set()  # what the provider has shown to have
+        self.accepted: set[Reference] = set()  # what it has shown to have, and not to have decided
+        self.challenge = ""
         self.cancel_requested = False
         self.window_closed = False
+        self.draining = False  # its history is long: it goes on under a new one as soon as it is at rest
         self._start = start
+        self._looks_again = False
         self._window: asyncio.Task[None] | None = None
-        self._known: dict[OperationId, Operation] = {start.id: start}
-        self._queue: list[Operation] = [start]
+        self._window_closes = 0.0
+        self._warned = False
+        self._known: dict[OperationId, str] = {start.id: start.fingerprint}
+        self._queue: list[Happening] = [start]
+        self._concluded: dict[Reference, Outcome] = {}
+        self._told: dict[Reference, dict[Outcome, Fact]] = {}  # beside `facts`: every word, for what contradicts
         self._receipts: dict[OperationId, Receipt] = {}
         self._retries: set[Reference] = set()
         self._moments: list[Moment] = []
@@ -61,14 +113,16 @@ class Run:
 
     # Operations
 
-    def admit(self, operation: Operation) -> None:
+    def admit(self, operation: Operation, *, whatever_is_pending: bool = False) -> None:
         """Refuse before history what cannot be taken now; the same id again must be the same command."""
         known = self._known.get(operation.id)
         if known is not None:
-            if known.fingerprint != operation.fingerprint:
+            if known != operation.fingerprint:
                 raise refusal("Conflict", "the operation id was used for another command")
             return
-        if blocked_by := self.doubt or self.attention:
+        if self.draining:
+            raise refusal("Moving", "the run goes on under a new history in a moment: ask again")
+        if not whatever_is_pending and (blocked_by := self.doubt or self.attention):
             raise refusal("InDoubt", f"{blocked_by.reference} is not decided yet; nothing else is taken meanwhile")
         if is_terminal(self.lifecycle, self.state) or len(self._known) >= OPERATIONS_MAX:
             raise refusal("InvalidState", f"it is {self.state}")
@@ -76,7 +130,7 @@ class Run:
     async def ask(self, operation: Operation) -> Receipt:
         """Enqueue, and wait for the loop's answer."""
         if operation.id not in self._known:
-            self._known[operation.id] = operation
+            self._known[operation.id] = operation.fingerprint
             self._queue.append(operation)
         await workflow.wait_condition(lambda: operation.id in self._receipts)
         return self._receipts[operation.id]
@@ -96,24 +150,125 @@ class Run:
         self._receipts.setdefault(operation.id, receipt)
         self.log(f"answered {answer.outcome}", operation.id, answer.reason)
 
-    async def next(self) -> Operation | None:
-        """The next operation; None when the run was cancelled, or its window has closed and nobody waits."""
-        await workflow.wait_condition(lambda: bool(self._queue) or self.cancel_requested or self.window_closed)
+    async def next(self) -> Happening | None:
+        """What comes next; None when the run was cancelled, its window has closed, or it is to go on as another."""
+        await workflow.wait_condition(lambda: bool(self._queue) or self._comes_to_an_end())
         return self._queue.pop(0) if self._queue and not self.cancel_requested else None
+
+    def _comes_to_an_end(self) -> bool:
+        return self.cancel_requested or self.window_closed or self.must_go_on_anew()
+
+    def wanted(self) -> bool:
+        """Tell whether something waits in the queue."""
+        return bool(self._queue)
+
+    def take(self) -> Happening | None:
+        """What waits in the queue first, whether or not the run was canceled."""
+        return self._queue.pop(0) if self._queue else None
 
     async def last(self) -> Operation | None:
         """What is left in the queue of a run that has ended; None when every initiator has been answered."""
-        await workflow.wait_condition(lambda: bool(self._queue) or workflow.all_handlers_finished())
-        return self._queue.pop(0) if self._queue else None
+        while True:
+            await workflow.wait_condition(lambda: bool(self._queue) or workflow.all_handlers_finished())
+            match self._queue.pop(0) if self._queue else None:
+                case Setback(fact=fact):
+                    await self.contradicted(fact)
+                case Expiring():
+                    pass
+                case left:
+                    return left
 
-    def open_window(self, seconds: float) -> None:
-        """Start the one timer of the run: a timer per wait would cost two events per operation."""
+    async def contradicted(self, fact: Fact) -> None:
+        """Have a run of its own settle what a provider says otherwise than before (money rule 14)."""
+        start = self._start
+        late = LateFact(
+            id=start.id,
+            fingerprint=start.fingerprint,
+            client=start.client,
+            merchant=start.merchant,
+            money=self.amount,
+            promises=self.promises,
+            admit_until=start.admit_until,
+            merchant_reference=start.merchant_reference,
+            fact=fact,
+            source=fact.source,
+        )
+        self.log("says otherwise than before: a late run settles it", fact.reference, fact.source)
+        with contextlib.suppress(WorkflowAlreadyStartedError):  # the same event was told before
+            await workflow.start_child_workflow(
+                "Late",
+                late,
+                id=queues.late_id(self.promises.provider, fact.source),
+                id_reuse_policy=WorkflowIDReusePolicy.REJECT_DUPLICATE,
+                parent_close_policy=workflow.ParentClosePolicy.ABANDON,
+                task_timeout=queues.TASK_TIMEOUT,
+                search_attributes=attributes.of(late),
+                static_summary=f"{fact.reference} is {fact.answer.outcome} after all",
+            )
+
+    def open_window(self, closes: float, *, warn_before: float = 0) -> None:
+        """Start the one timer of the run: a timer per wait would cost two events per operation.
+
+        `closes` is in unix seconds; `warn_before` seconds before it the loop is told, once.
+        """
+        self._window_closes = closes
 
         async def close() -> None:
-            await workflow.sleep(timedelta(seconds=seconds), summary="the authorization's window")
+            warn_in = closes - warn_before - workflow.time()
+            if warn_before and not self._warned and warn_in > 0:
+                await workflow.sleep(timedelta(seconds=warn_in), summary="until its initiator is warned")
+                self._warned = True
+                self._queue.append(Expiring())
+            left = max(0.0, closes - workflow.time())
+            await workflow.sleep(timedelta(seconds=left), summary="the authorization's window")
             self.window_closed = True
 
         self._window = asyncio.create_task(close())
+
+    # Long lives
+
+    def must_go_on_anew(self) -> bool:
+        """Tell whether this run's history is long enough. From then on it takes nothing until it has moved."""
+        self.draining = self.draining or (self.moves_on and workflow.info().is_continue_as_new_suggested())
+        return self.draining
+
+    async def at_rest(self) -> bool:
+        """Wait until every initiator was answered; then tell whether nothing has come in between."""
+        await workflow.wait_condition(lambda: bool(self._queue) or workflow.all_handlers_finished())
+        return not (self._queue or self.cancel_requested or self.window_closed or self.doubt or self.attention)
+
+    def hand_on(self) -> Carried:
+        """What the next run of this id has to know."""
+        return Carried(
+            state=self.state,
+            total=self.total,
+            reason=self.reason,
+            promises=self.promises,
+            window_closes=self._window_closes,
+            warned=self._warned,
+            known=self._known,
+            receipts=tuple(self._receipts.values()),
+            facts=self.facts,
+            seen=tuple(sorted(self.seen)),
+            accepted=tuple(sorted(self.accepted)),
+            concluded=self._concluded,
+            told=tuple(fact for words in self._told.values() for fact in words.values()),
+            moments=tuple(self._moments),
+        )
+
+    def take_over(self, carried: Carried, state: StrEnum) -> None:
+        """Go on where the run before this one came to."""
+        self.state, self.total, self.reason, self.promises = state, carried.total, carried.reason, carried.promises
+        self._window_closes, self._warned = carried.window_closes, carried.warned
+        self._known, self._receipts = dict(carried.known), {each.operation: each for each in carried.receipts}
+        self.facts, self.seen, self.accepted = dict(carried.facts), set(carried.seen), set(carried.accepted)
+        self._concluded, self._moments = dict(carried.concluded), list(carried.moments)
+        for fact in carried.told:
+            self._told.setdefault(fact.reference, {})[fact.answer.outcome] = fact
+        self._queue.clear()
+        self._shown = {"state": state, "attention": False, "owner": None, "since": None}
+        self.log("goes on under a new history", self._start.id)
+        self.describe()
 
     async def to_the_end(self, life: Coroutine[Any, Any, T]) -> T:
         """Live to the end, whatever cancellations arrive; each only raises the flag that the loop reads."""
@@ -125,9 +280,13 @@ class Run:
                 if not self.cancel_requested:
                     self.log("cancel requested", self._start.id)
                 self.cancel_requested = True
+        self.close_window()
+        return task.result()
+
+    def close_window(self) -> None:
+        """Stop the timer: nothing authorized is left, or another run has its own."""
         if self._window is not None:
             self._window.cancel()
-        return task.result()
 
     # What can be seen
 
@@ -144,13 +303,14 @@ class Run:
 
     def describe(self) -> None:
         """Write the page that the UI shows beside the run; it costs no event."""
-        workflow.set_current_details(page.of(self._start, self.view(), waiting=len(self._queue)))
+        workflow.set_current_details(self.explain())
 
     def show(self) -> None:
         """Bring the search attributes up to date, in one event, and only where something changed."""
         doubt, attention = self.doubt, self.attention
         fresh: dict[str, object] = {
             "state": self.state,
+            "provider": self.promises.provider,
             "attention": attention is not None,
             "owner": attention.owner if attention else None,
             "since": doubt.since if doubt else None,
@@ -161,6 +321,10 @@ class Run:
         if fresh["attention"] != self._shown.get("attention", False):
             updates.append(attributes.NEEDS_ATTENTION.value_set(attention is not None))
             updates.append(attributes.OWNER.value_set(attention.owner) if attention else attributes.OWNER.value_unset())
+        elif attention is not None and fresh["owner"] != self._shown["owner"]:
+            updates.append(attributes.OWNER.value_set(attention.owner))
+        if fresh["provider"] != self._shown.get("provider", self._start.promises.provider):
+            updates.append(attributes.PROVIDER.value_set(self.promises.provider))
         if fresh["since"] != self._shown.get("since"):
             key = attributes.UNKNOWN_SINCE
             updates.append(key.value_set(datetime.fromisoformat(doubt.since)) if doubt else key.value_unset())
@@ -174,11 +338,13 @@ class Run:
         """State, sums, what is in doubt and whom the run waits for."""
         return View(
             state=self.state,
-            amount=self._start.money,
+            amount=self.amount,
             total=self.total,
             reason=self.reason,
             doubt=self.doubt,
             attention=self.attention,
+            challenge=self.challenge,
+            provider=self.promises.provider,
         )
 
     @workflow.query
@@ -189,53 +355,143 @@ class Run:
     @workflow.query
     def explain(self) -> str:
         """The page that the UI shows, as markdown."""
-        return page.of(self._start, self.view(), waiting=len(self._queue))
+        return page.of(self._start, self.view(), run=workflow.info().workflow_id, waiting=len(self._queue))
 
     # Facts and people
 
+    async def stands(self, operation: OperationId, on: Reference) -> Stands:
+        """Ask our own books about an effect of an operation, until they answer."""
+        return await workflow.execute_activity_method(
+            Books.stands,
+            Standing(operation=operation, on=on),
+            task_queue=queues.PAYMENTS,
+            start_to_close_timeout=BOOKS_DEADLINE,
+            retry_policy=WHILE_IT_ASKS,
+            summary=operation,
+        )
+
     @workflow.signal
     def observe(self, fact: Fact) -> None:
-        """Take what a webhook reports; only a decided outcome counts, but any shows that the provider has it."""
+        """Take what a webhook reports; only a decided outcome counts, but any shows that the provider has it.
+
+        What agrees with what is known already says nothing new; what contradicts it is performed like an operation.
+        """
         self.seen.add(fact.reference)
         self.log(f"webhook says {fact.answer.outcome}", fact.reference, fact.source)
-        if fact.answer.outcome in (Outcome.DONE, Outcome.REFUSED):
+        if fact.answer.outcome not in DECIDED:
+            return
+        before = self._concluded.get(fact.reference)
+        if before is None:
             self.facts[fact.reference] = fact.answer
-            while len(self.facts) > FACTS_MAX:
-                del self.facts[next(iter(self.facts))]
+            self._told.setdefault(fact.reference, {})[fact.answer.outcome] = fact
+            for kept in (self.facts, self._told):
+                while len(kept) > FACTS_MAX:
+                    del kept[next(iter(kept))]
+        elif before is not fact.answer.outcome:
+            self._queue.append(Setback(fact))
 
-    def pending(self) -> None:
+    def conclude(self, reference: Reference, answer: Answer) -> None:
+        """Remember what became of an effect, so that another word about it is known to be news or none.
+
+        A word that contradicts may have come first: events know no order.
+        """
+        self.facts.pop(reference, None)
+        told = self._told.pop(reference, {})
+        if answer.outcome in DECIDED:
+            self._concluded[reference] = answer.outcome
+            self._queue += [Setback(fact) for outcome, fact in told.items() if outcome is not answer.outcome]
+
+    def pending(self, reference: Reference, answer: Answer) -> None:
         """Note that the provider has accepted the effect on the wire and has not decided it."""
+        self.accepted.add(reference)
+
+    def held(self, gate: Reference) -> None:
+        """Note that risk holds a gate until people decide."""
+
+    def gives_up(self) -> str:
+        """Say why nobody waits any longer for the effect on the wire; empty as long as somebody does."""
+        return ""
+
+    def gives_up_in(self) -> float:
+        """In how many seconds that may become so by itself."""
+        return math.inf
 
     async def pause(self, seconds: float) -> None:
         """Let time pass; a cancellation cuts it short."""
         await self._wait(lambda: self.cancel_requested, seconds, "before it is sent again")
 
-    async def wait_for_fact(self, reference: Reference, seconds: float) -> None:
-        """Wait for a webhook, or for the next inquiry's time."""
-        await self._wait(lambda: reference in self.facts, seconds, "before the next inquiry")
+    async def wait_for_fact(
+        self, reference: Reference, seconds: float, unless: Callable[[], bool] = lambda: False
+    ) -> None:
+        """Wait for a webhook, for the next inquiry's time, or for somebody who wants to know now."""
+        self._looks_again = False
+        await self._wait(
+            lambda: reference in self.facts or self._looks_again or unless(), seconds, "before the next inquiry"
+        )
 
-    async def park(self, reference: Reference, reason: str, again_seconds: float | None = None) -> Answer | None:
+    async def park(
+        self,
+        reference: Reference,
+        reason: str,
+        again_seconds: float | None = None,
+        *,
+        owner: str = "",
+        unless: Callable[[], bool] = lambda: False,
+    ) -> Answer | None:
         """Stay open until a person or a webhook decides; None means: ask the world again.
 
-        The attention stands until the step has ended, so that it can be seen while the world is asked.
+        The attention stands until the step has ended, so that it can be seen while the world is asked. Whenever its
+        deadline passes the next one up becomes its owner.
         """
-        since = self.attention.since if self.attention else workflow.now().isoformat()
-        payload = {"reference": reference, "outcome": "done", "evidence": "…", "approvals": ["…", "…"]}
-        self.attention = Attention(
-            reference=reference,
-            reason=reason,
-            owner=self.owner,
-            since=since,
-            deadline=(datetime.fromisoformat(since) + timedelta(hours=ATTENTION_HOURS)).isoformat(),
-            update="resolve",
-            payload=json.dumps(payload, ensure_ascii=False),
-        )
+        self._ask_for_attention(reference, reason, owner or self.owner)
+        self._retries.discard(reference)
+        again = math.inf if again_seconds is None else workflow.time() + again_seconds
+        escalates = since("escalation")
+
+        def over() -> bool:
+            return reference in self._retries or reference in self.facts or unless()
+
+        while True:
+            attention = self.attention
+            assert attention is not None
+            deadline = datetime.fromisoformat(attention.deadline).timestamp() if escalates else math.inf
+            left = min(again, deadline) - workflow.time()
+            summary = f"{attention.owner} decides about {reference}"
+            await self._wait(over, left if math.isfinite(left) else None, summary)
+            if over() or again <= deadline:
+                return self.facts.pop(reference, None)
+            self._escalate(attention)
+
+    def _ask_for_attention(self, reference: Reference, reason: str, owner: str) -> None:
+        began, now = self.attention, workflow.now()
+        if began is not None and began.reference == reference:
+            self.attention = replace(began, reason=reason)
+        else:
+            asked_since = began.since if began else now.isoformat()
+            payload = {"reference": reference, "outcome": "done", "evidence": "…", "approvals": ["…", "…"]}
+            deadline = datetime.fromisoformat(asked_since) + timedelta(hours=ATTENTION_HOURS)
+            self.attention = Attention(
+                reference=reference,
+                reason=reason,
+                owner=owner,
+                since=asked_since,
+                deadline=deadline.isoformat(),
+                update="resolve",
+                payload=json.dumps(payload, ensure_ascii=False),
+            )
         self.log("needs attention", reference, reason)
         self.show()
-        self._retries.discard(reference)
-        summary = f"{self.owner} decides about {reference}"
-        await self._wait(lambda: reference in self._retries or reference in self.facts, again_seconds, summary)
-        return self.facts.pop(reference, None)
+
+    def _escalate(self, attention: Attention) -> None:
+        """Nobody has decided in time: ask whoever is above."""
+        self.attention = replace(
+            attention,
+            owner=f"{attention.owner.removesuffix('-lead')}-lead",
+            deadline=(workflow.now() + timedelta(hours=ATTENTION_HOURS)).isoformat(),
+            escalations=attention.escalations + 1,
+        )
+        self.log("escalated", attention.reference, f"to {self.attention.owner}")
+        self.show()
 
     def relieve(self) -> None:
         """The step has ended: nobody needs to look any more."""
@@ -259,8 +515,27 @@ class Run:
         self._must_be_parked(reference)
 
     @workflow.update
+    async def look_again(self, reference: str) -> None:
+        """Inquire now: the payer has returned from their bank, or a person wants to know. Idempotent, moves nothing."""
+        if self.doubt is not None:
+            self.log("asked to look again", self.doubt.reference, reference)
+            self._looks_again = True
+
+    @workflow.update
     async def resolve(self, decision: Decision) -> None:
-        """Take a person's decision: from now on it is the fact about this reference."""
+        """Take a decision that two people have approved: from now on it is the fact about this reference."""
+        if since("approvals"):
+            checked = await workflow.execute_activity_method(
+                Books.check_approvals,
+                Approval(reference=decision.reference, run=workflow.info().workflow_id, decision=decision),
+                task_queue=queues.PAYMENTS,
+                start_to_close_timeout=BOOKS_DEADLINE,
+                retry_policy=WHILE_IT_ASKS,
+                summary=decision.reference,
+            )
+            if checked.outcome is not Outcome.DONE:
+                raise refusal("NotApproved", checked.reason)
+            self._must_be_parked(decision.reference)
         self.log(
             f"resolved as {decision.outcome} by {', '.join(decision.approvals)}", decision.reference, decision.evidence
         )
@@ -270,10 +545,10 @@ class Run:
     @resolve.validator
     def _resolve_is_apt(self, decision: Decision) -> None:
         self._must_be_parked(decision.reference)
-        if decision.outcome not in (Outcome.DONE, Outcome.REFUSED):
+        if decision.outcome not in DECIDED:
             raise refusal("BadDecision", "a decision is done or refused")
         if len({name.strip() for name in decision.approvals} - {"", "…"}) != len(decision.approvals):
-            raise refusal("BadDecision", "two different people must approve, by name")
+            raise refusal("BadDecision", "two approvals are needed, by two people: `holdfast approve` gives one")
         if not decision.evidence.strip(" …"):
             raise refusal("BadDecision", "say what was seen, and where")
 

@@ -8,7 +8,8 @@ The engine knows no payment, no provider and no ledger.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from types import TracebackType
@@ -21,7 +22,7 @@ from temporalio.types import MethodAsyncSingleParam
 
 from contracts import queues
 from contracts.provider import UNAVAILABLE, Provider
-from domain.commands import Command, Inquiry, Patience
+from domain.commands import Command, Inquiry, Patience, Prepare
 from domain.ids import OperationId, Reference, Verb, effect_reference
 from domain.outcomes import CANCELED, DONE, Answer, Doubt, Found, Outcome, Reason, refused
 from workflows.run import Run
@@ -36,7 +37,9 @@ FOR_EVER = RetryPolicy(initial_interval=timedelta(seconds=0.1), maximum_interval
 A_FEW_TIMES = RetryPolicy(initial_interval=timedelta(seconds=0.05), maximum_attempts=3)  # then the regular kind
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 30.0  # seconds, money rule 5
 LONGEST_INQUIRY_PAUSE = 60.0  # seconds: a doubt is worth a question a minute
+LONGEST_PENDING_PAUSE = 3600.0  # seconds: what a bank decides in days is asked for by the hour; webhooks are quicker
 LOOK_AGAIN_IN_DOUBT = 900.0  # seconds: an outage may end by itself; a thousand events a day, for forty days
+RISK_OWNER = "risk-operations"
 LOOK_AGAIN = 60.0  # seconds after which an undo or entry that found no answer is tried again, attention or not
 
 
@@ -98,10 +101,11 @@ class Step(Generic[In]):
 
 @dataclass(frozen=True)
 class Done:
-    """A step that was done: under which reference, and what was answered."""
+    """A step that has come to its end: under which reference, what was answered, and whether that was ever in doubt."""
 
     reference: Reference
     answer: Answer
+    doubted: bool = False
 
     @property
     def provider_id(self) -> str:
@@ -109,12 +113,20 @@ class Done:
 
 
 @dataclass
-class _Row:
-    """One step that may have happened, with the try's number."""
+class Row:
+    """One step that may have happened, with the operation that it belongs to and the try's number."""
 
     step: Step[Any]
     command: Command
     attempt: int
+    operation: OperationId
+
+
+@dataclass(frozen=True)
+class _GaveUp:
+    """Nobody waits any longer for what the provider has not decided. Its undo, confirmed there, is the proof."""
+
+    reason: str
 
 
 class Stopped(Exception):
@@ -142,40 +154,77 @@ class Saga:
         self._run = run
         self._operation = operation
         self._forward = forward  # past the point of return: a cancellation waits for the operation's end
-        self._may_have_happened: list[_Row] = []
+        self._may_have_happened: list[Row] = []
+        self._attempts: Counter[str] = Counter()  # by verb: a number is never used again, whoever is asked
 
     async def __call__(self, step: Step[In], command: In) -> Done:
-        """Do the step to its known end."""
+        """Do the step to its known end; the operation stops here where that is not done."""
+        return self.needs(step, await self.attempt(step, command))
+
+    async def attempt(self, step: Step[In], command: In, *, share: float = 1) -> Done:
+        """Do the step to its known end, whatever that is. `share` is the part of the policy's patience that it has."""
         self._honour_cancellation()
         match step.policy:
             case Send() as policy:
                 assert not self._forward, "past the point of return only our own books are written"
-                done = await self._send(step, command, policy)
+                done = await self._send(step, command, policy, share)
             case Book() as policy:
                 done = await self._book(step, command, policy)
         self._run.relieve()
+        return done
+
+    def needs(self, step: Step[Any], done: Done) -> Done:
+        """Stop the operation unless the attempt was done."""
         if done.answer.outcome is not Outcome.DONE:
             self._stop(done.answer)
         self._forward = self._forward or isinstance(step.undo, ForwardOnly)
         self._honour_cancellation()
         return done
 
-    async def arrives(self, policy: Await, inquiry: Inquiry) -> Answer:
-        """Wait until the provider has decided what it had accepted under `on`: done or refused."""
+    async def exchange(self, old: Reference, new: Row) -> None:
+        """Undo a step, and put another into its place, so that what was done after it is still undone before it."""
+        (place,) = [at for at, row in enumerate(self._may_have_happened) if row.command.reference == old]
+        await self._undo(self._may_have_happened[place])
+        self._may_have_happened[place] = new
+
+    def standing(self) -> list[Row]:
+        """What may have happened and is not undone, oldest first."""
+        return list(self._may_have_happened)
+
+    def attempts(self) -> dict[str, int]:
+        """How many tries each verb has had."""
+        return dict(self._attempts)
+
+    def restore(self, rows: Iterable[Row], attempts: dict[str, int]) -> None:
+        """Take over what stood in the run before this one."""
+        self._may_have_happened, self._attempts = list(rows), Counter(attempts)
+
+    async def arrives(
+        self, policy: Await, inquiry: Inquiry, unless: Callable[[], bool] = lambda: False
+    ) -> Answer | None:
+        """Wait until the provider has decided what it had accepted under `on`: done or refused.
+
+        None as soon as `unless` becomes true: something else has to be done first.
+        """
         run, topic = self._run, Reference(f"{inquiry.on}/{policy.name}")
         began, pause = workflow.time(), policy.first_pause.total_seconds()
         while True:
             found = run.facts.pop(topic, None) or await self._inquire(topic, inquiry)
             if found is not None and found.outcome in (Outcome.DONE, Outcome.REFUSED):
                 run.relieve()
+                run.conclude(topic, found)
                 return found
+            if unless():
+                return None
             if workflow.time() - began >= policy.patience.total_seconds():
                 again = policy.longest_pause.total_seconds()
-                decided = await run.park(topic, f"not decided by the provider after {policy.patience}", again)
+                decided = await run.park(
+                    topic, f"not decided by the provider after {policy.patience}", again, unless=unless
+                )
                 if decided is not None:
                     run.facts[topic] = decided
                 continue
-            await run.wait_for_fact(topic, pause)
+            await run.wait_for_fact(topic, pause, unless)
             pause = min(pause * 2, policy.longest_pause.total_seconds())
 
     async def __aenter__(self) -> "Saga":
@@ -200,8 +249,17 @@ class Saga:
         """
         while self._may_have_happened:
             row = self._may_have_happened[-1]
-            assert not isinstance(row.step.undo, Nothing | ForwardOnly)
-            reference = self._reference(row.step.undo, row.step.policy, row.command, row.attempt)
+            answer = await self._undo(row, give_way=give_way and isinstance(row.step.policy, Send))
+            if answer.outcome is not Outcome.DONE:
+                return answer
+            self._may_have_happened.pop()
+        return DONE
+
+    async def _undo(self, row: Row, *, give_way: bool = False) -> Answer:
+        """Undo one step. Done, unless it gives way to a refusal."""
+        assert not isinstance(row.step.undo, Nothing | ForwardOnly)
+        while True:
+            reference = self._reference(row.step.undo, row.step.policy, row.command, row.attempt, row.operation)
             undo = replace(row.command, reference=reference, on=row.command.reference)
             answer: Answer | None = await self._until_answered(row.step.undo, undo, row.step.policy)
             if answer.found is not None and self._book_found is not None:
@@ -209,14 +267,13 @@ class Saga:
                 answer = DONE
             if answer.outcome is not Outcome.DONE:
                 row.attempt += 1  # a refusal is final for its reference
-                if give_way and isinstance(row.step.policy, Send):
+                if give_way:
                     return answer
                 answer = await self._run.park(reference, f"the undo was {answer.outcome}: {answer.reason}")
             if answer is not None and answer.outcome is Outcome.DONE:
                 self._run.log("undone", row.command.reference)
                 self._run.relieve()
-                self._may_have_happened.pop()
-        return DONE
+                return answer
 
     def _honour_cancellation(self) -> None:
         if self._run.cancel_requested and not self._forward:
@@ -226,32 +283,36 @@ class Saga:
         self.stopped = answer
         raise Stopped(answer.reason)
 
-    async def _send(self, step: Step[In], command: In, policy: Send) -> Done:
+    async def _send(self, step: Step[In], command: In, policy: Send, share: float) -> Done:
         """Send until it is known what happened; a new attempt number only when it is known that nothing did."""
-        patience = policy.patience(self._run.promises.patience)
-        attempt, longest, until = 1, FIRST_PAUSE, workflow.time() + patience
+        patience = policy.patience(self._run.promises.patience) * share
+        attempt, longest, until, doubted = self._next_attempt(step), FIRST_PAUSE, workflow.time() + patience, False
         while True:
             sent = self._record(step, command, attempt)
             answer, retry_after = await self._once(step, sent)
             if in_doubt := not decided(answer):
-                cleared = await self._clear_up(step, sent, answer, patience)
-                if cleared is None:  # not struck: its undo, confirmed by the provider, is the proof
-                    return Done(sent.reference, refused(policy.if_late or Reason.ABSENCE_UNPROVEN))
+                doubted = True
+                cleared = await self._clear_up(step, sent, answer, policy, patience)
+                if isinstance(cleared, _GaveUp):  # not struck
+                    return Done(sent.reference, refused(cleared.reason), doubted)
                 answer = cleared
             self._run.log(f"{answer.outcome}", sent.reference, answer.reason)
+            self._run.conclude(sent.reference, answer)
             if answer.outcome is Outcome.DONE:
                 self._name(sent, answer.provider_id)
-                return Done(sent.reference, answer)
+                return Done(sent.reference, answer, doubted)
             self._strike(sent)
             if answer.outcome is Outcome.REFUSED:
-                return Done(sent.reference, answer)
+                return Done(sent.reference, answer, doubted)
             if in_doubt:
-                attempt += 1
+                self._run.conclude(sent.reference, refused("nothing happened"))  # whatever says otherwise is news
+                attempt = self._next_attempt(step)
                 if not policy.if_late:
                     longest, until = FIRST_PAUSE, workflow.time() + patience
             left = until - workflow.time()
             if left <= retry_after:
-                return Done(sent.reference, refused((in_doubt and policy.if_late) or Reason.PROVIDER_UNAVAILABLE))
+                reason = (in_doubt and policy.if_late) or Reason.PROVIDER_UNAVAILABLE
+                return Done(sent.reference, refused(reason), doubted)
             await self._run.pause(max(retry_after, min(left, workflow.random().uniform(0, longest))))  # full jitter
             longest = min(longest * 2, LONGEST_PAUSE)
             self._honour_cancellation()
@@ -267,13 +328,21 @@ class Saga:
             pause = (cause.next_retry_delay or timedelta()).total_seconds()
             return Answer(outcome=Outcome.UNAVAILABLE, reason=str(cause)), pause
 
-    async def _clear_up(self, step: Step[In], sent: In, answer: Answer, patience: float) -> Answer | None:
-        """Ask by reference until the doubt has ended; None where only an undo that the provider confirms can end it.
+    def _next_attempt(self, step: Step[Any]) -> int:
+        verb = _name_of(step.do)
+        self._attempts[verb] += 1
+        return self._attempts[verb]
+
+    async def _clear_up(
+        self, step: Step[In], sent: In, answer: Answer, policy: Send, patience: float
+    ) -> Answer | _GaveUp:
+        """Ask by reference until the doubt has ended, or nobody waits for its end and an undo can make it certain.
 
         "Nothing found" proves absence past the horizon, if the inquiry is complete and nothing was ever seen there
-        (money rule 4).
+        (money rule 4). What the provider has accepted and not decided is waited for as long as a bank may take.
         """
-        run, promises, gave_up, reference = self._run, self._run.promises, workflow.time(), sent.reference
+        run, promises, began, reference = self._run, self._run.promises, workflow.time(), sent.reference
+        can_undo = not isinstance(step.undo, Nothing | ForwardOnly)
         verb, pause = Verb(_name_of(step.do)), promises.inquiry_seconds
         inquiry = Inquiry(on=reference, provider=promises.provider, verb=verb, provider_id=answer.provider_id)
         horizon = patience if promises.horizon_seconds is None else promises.horizon_seconds
@@ -283,44 +352,56 @@ class Saga:
         while not decided(found):
             self._see(reference, found)
             self._doubt(reference, pause if found is answer else 0)
-            asked = workflow.time() - gave_up  # an inquiry proves only what was so when it was asked
+            if can_undo and (reason := run.gives_up()):
+                return self._no_doubt(_GaveUp(reason))
+            asked = workflow.time() - began  # an inquiry proves only what was so when it was asked
             if conflict := found is not None and found.outcome is Outcome.CONFLICT:
                 found = await run.park(reference, "conflict: the reference was used for something else")
             else:
                 found = run.facts.get(reference) or await self._inquire(reference, inquiry)
             self._see(reference, found)
-            past_horizon, late = asked >= horizon, asked >= promises.attention_after_seconds
+            longest, person_after = LONGEST_INQUIRY_PAUSE, promises.attention_after_seconds
+            if reference in run.accepted:
+                longest, person_after = LONGEST_PENDING_PAUSE, promises.patience.pending
+            past_horizon, late = asked >= horizon, asked >= person_after
             if past_horizon and not conflict and found is None and reference not in run.seen:
                 if proves:
                     found = Answer(outcome=Outcome.UNAVAILABLE, reason="nothing happened, asked past the horizon")
-                elif not isinstance(step.undo, Nothing | ForwardOnly):
-                    break
+                elif can_undo:
+                    return self._no_doubt(_GaveUp(policy.if_late or Reason.ABSENCE_UNPROVEN))
             contradiction = found is None and past_horizon and not conflict
             if (late or contradiction) and not decided(found):
                 why = f"undecided: {found.outcome if found else 'nothing found'}"
                 found = await run.park(reference, why, again_seconds=LOOK_AGAIN_IN_DOUBT)
             if not decided(found):
-                left = horizon - (workflow.time() - gave_up)
+                left = horizon - (workflow.time() - began)
                 wait = min(pause, left) if left > 0 else pause  # at the horizon itself "none" begins to be proof
+                wait = min(wait, run.gives_up_in())
                 self._doubt(reference, wait)
-                await run.wait_for_fact(reference, wait)
-                pause = min(pause * 2, LONGEST_INQUIRY_PAUSE)
-        run.doubt = None
-        run.show()
-        return found
+                await run.wait_for_fact(reference, wait, lambda: can_undo and bool(run.gives_up()))
+                pause = min(pause * 2, longest)
+        return self._no_doubt(found)
+
+    def _no_doubt(self, ended: Out) -> Out:
+        self._run.doubt = None
+        self._run.show()
+        return ended
 
     def _see(self, reference: Reference, answer: Answer | None) -> None:
         if answer is not None and answer.shows_it:
             self._run.seen.add(reference)
             if answer.outcome is Outcome.PENDING:
-                self._run.pending()
+                self._run.pending(reference, answer)
 
     def _doubt(self, reference: Reference, pause: float) -> None:
         """Let it be seen what is in doubt, since when, and when the provider is asked next."""
         run, now = self._run, workflow.now()
         since = run.doubt.since if run.doubt else now.isoformat()
         run.doubt = Doubt(
-            reference=reference, since=since, next_check=(now + timedelta(seconds=pause)).isoformat(timespec="seconds")
+            reference=reference,
+            since=since,
+            next_check=(now + timedelta(seconds=pause)).isoformat(timespec="seconds"),
+            accepted=reference in run.accepted,
         )
         run.show()
 
@@ -342,15 +423,41 @@ class Saga:
         """Write into our own books. A gate may be refused; a fact may not, and is a person's case if it is."""
         entry = self._record(step, command, 1)
         answer = await self._until_answered(step.do, entry, policy, local=policy.local)
+        if held := answer.outcome is Outcome.PENDING:
+            answer = await self._reviewed(step, entry, policy)
         while answer.outcome is not Outcome.DONE and (self._forward or isinstance(step.undo, ForwardOnly)):
             reason = f"a fact was {answer.outcome}: {answer.reason}"
             answer = await self._run.park(entry.reference, reason) or (
                 await self._until_answered(step.do, entry, policy)
             )
-        if answer.outcome is not Outcome.DONE:
+        if answer.outcome is not Outcome.DONE and not held:  # an older try of what was held may still reserve
             self._strike(entry)
         self._run.log(f"{answer.outcome}", entry.reference, answer.reason)
         return Done(entry.reference, answer)
+
+    async def _reviewed(self, step: Step[In], gate: In, policy: Book) -> Answer:
+        """Wait for two people to let a gate pass that risk holds; nothing has been sent yet."""
+        assert isinstance(gate, Prepare), "only a gate is judged"
+        run, until, cleared = self._run, workflow.time() + self._run.promises.patience.review, False
+        run.held(gate.reference)
+        while (left := until - workflow.time()) > 0 and not run.cancel_requested:
+            if not cleared:
+                why = f"held by risk: `holdfast risk explain {gate.operation}` says by which rules"
+                decision = await run.park(
+                    gate.reference, why, left, owner=RISK_OWNER, unless=lambda: run.cancel_requested
+                )
+                if decision is None:  # asked to look again: only people decide this
+                    continue
+                run.relieve()
+                if decision.outcome is not Outcome.DONE:
+                    return refused(Reason.BLOCKED_BY_RISK)
+                cleared = True
+            answer = await self._until_answered(step.do, replace(gate, cleared=True), policy)
+            if answer.outcome is not Outcome.PENDING:
+                return answer
+            await run.pause(LOOK_AGAIN)  # risk could not be asked just now; that takes back nothing that people said
+        run.relieve()
+        return CANCELED if run.cancel_requested else refused(Reason.REVIEW_TIMED_OUT)
 
     async def _until_answered(
         self, do: Method[Any], command: Command, policy: Send | Book, *, local: bool = False
@@ -412,7 +519,7 @@ class Saga:
         """Number the command, and note it before the call: a call without an answer may have happened."""
         numbered = replace(command, reference=self._reference(step.do, step.policy, command, attempt))
         if not isinstance(step.undo, Nothing | ForwardOnly):
-            self._may_have_happened.append(_Row(step, numbered, attempt))
+            self._may_have_happened.append(Row(step, numbered, attempt, self._operation))
         return numbered
 
     def _name(self, command: Command, provider_id: str) -> None:
@@ -425,12 +532,20 @@ class Saga:
         """Now it is known that nothing happened."""
         self._may_have_happened = [row for row in self._may_have_happened if row.command is not command]
 
-    def _reference(self, method: Method[Any], policy: Send | Book, command: Command, attempt: int) -> Reference:
+    def _reference(
+        self,
+        method: Method[Any],
+        policy: Send | Book,
+        command: Command,
+        attempt: int,
+        operation: OperationId | None = None,
+    ) -> Reference:
         """Name an effect after operation, verb and attempt; a fact after the effect it books; a gate after both."""
+        whose = operation or self._operation
         if isinstance(policy, Send):
-            return effect_reference(self._operation, _name_of(method), attempt)
+            return effect_reference(whose, _name_of(method), attempt)
         name = policy.name if command.reference == "" else _name_of(method)
-        return Reference(f"{command.on or self._operation}/{name}")
+        return Reference(f"{command.on or whose}/{name}")
 
 
 def decided(answer: Answer | None) -> TypeGuard[Answer]:
