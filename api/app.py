@@ -15,8 +15,9 @@ from api.endpoint import endpoint, new_request_id, respond
 from api.ports import Dependencies
 from api.problems import PROBLEM_JSON, SPECS, TYPE, Code, Problem
 from api.registrar import Operation
-from api.routes import accounts, captures, health, payments, payouts, refunds, webhooks
+from api.routes import accounts, attention, captures, disputes, health, increments, payments, payouts, refunds, webhooks
 from identity.clients import Scope
+from identity.operators import OperatorScope
 
 TITLE = "Holdfast"
 VERSION = "1"
@@ -26,10 +27,13 @@ SCHEMAS = "#/components/schemas/"
 OPERATIONS: tuple[Operation[Any], ...] = (
     *payments.OPERATIONS,
     *captures.OPERATIONS,
+    *increments.OPERATIONS,
     *refunds.OPERATIONS,
     *payouts.OPERATIONS,
+    *disputes.OPERATIONS,
     *accounts.OPERATIONS,
     *webhooks.OPERATIONS,
+    *attention.OPERATIONS,
     *health.OPERATIONS,
 )
 
@@ -47,8 +51,13 @@ class Application(FastAPI):
                 "bearer": {
                     "type": "http",
                     "scheme": "bearer",
-                    "description": "Scopes: " + ", ".join(Scope),
-                }
+                    "description": "An initiator's token. Scopes: " + ", ".join(Scope),
+                },
+                "operator": {
+                    "type": "http",
+                    "scheme": "bearer",
+                    "description": "A person's token. Scopes: " + ", ".join(OperatorScope),
+                },
             }
             self.openapi_schema = document
         return self.openapi_schema

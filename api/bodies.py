@@ -6,6 +6,7 @@ from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
 from pydantic_core import PydanticCustomError
 
 from domain.currencies import EXPONENTS
+from domain.ids import ALPHABET, ID_LENGTH, Prefix
 from domain.money import MINOR_MAX
 
 
@@ -34,6 +35,18 @@ MerchantReference = Annotated[
     ),
 ]
 
+PayoutId = Annotated[str, Field(pattern=rf"^{Prefix.PAYOUT}_[{ALPHABET}]{{{ID_LENGTH}}}$")]
+# 100 is above any reference of ours; a word of evidence is where to look, not what is there.
+ParkedReference = Annotated[str, Field(pattern=r"^[!-~]{1,100}$", examples=["cap_….c1"])]
+Evidence = Annotated[
+    str,
+    Field(
+        pattern=r"^[^\x00-\x1f\x7f-\x9f]{1,1000}$",
+        description="What was seen, and where; the same words for both approvals",
+        examples=["provider's portal, capture co_123, 40.00 EUR, seen 12:05; ticket 4711"],
+    ),
+]
+
 
 class _Strict(BaseModel):
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
@@ -47,6 +60,9 @@ class PaymentBody(_Strict):
     merchant: Merchant
     instrument: Annotated[Token, Field(description="The provider's token of the payer's means; never a card number")]
     capture: Literal["manual", "automatic"] = "manual"
+    country: Annotated[
+        str | None, Field(pattern=r"^[A-Z]{2}$", description="The payer's, ISO 3166-1 alpha-2", examples=["DE"])
+    ] = None
     merchant_reference: MerchantReference | None = None
 
 
@@ -58,8 +74,23 @@ class CaptureBody(_Strict):
     final: bool = False
 
 
+class IncrementBody(_Strict):
+    """By how much an authorization is to be raised."""
+
+    amount: Amount
+    currency: Currency
+
+
 class VoidBody(_Strict):
     """Nothing: a void gives up all that is not captured."""
+
+
+class ReturnBody(_Strict):
+    """Nothing: the payer has come back from the challenge, and the provider knows how it went."""
+
+
+class RecallBody(_Strict):
+    """Nothing: a payout is called back whole."""
 
 
 class RefundBody(_Strict):
@@ -78,6 +109,23 @@ class PayoutBody(_Strict):
     merchant: Merchant
     destination: Annotated[Token, Field(description="The provider's token of the bank account")]
     merchant_reference: MerchantReference | None = None
+    replaces: Annotated[
+        PayoutId | None, Field(description="The failed or returned payout that this one tries again")
+    ] = None
+
+
+class ApprovalBody(_Strict):
+    """What an operator says has happened: one of the two words that a decision needs."""
+
+    reference: ParkedReference
+    outcome: Literal["done", "refused"]
+    evidence: Evidence
+
+
+class RetryBody(_Strict):
+    """What to look at again; what the run waits for, where nothing is named."""
+
+    reference: ParkedReference | None = None
 
 
 class _Query(BaseModel):
@@ -95,6 +143,12 @@ class PageQuery(_Query):
 
     limit: Annotated[int, Field(ge=1, le=100)] = 10
     starting_after: Annotated[str | None, Field(description="The id of the last one of the page before")] = None
+
+
+class AttentionQuery(_Query):
+    """Whose list; everybody's, where no owner is named."""
+
+    owner: Annotated[str | None, Field(pattern=r"^[a-z-]{1,64}$", examples=["payments-operations"])] = None
 
 
 class BalanceQuery(_Query):

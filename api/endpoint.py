@@ -3,10 +3,11 @@
 Knows no route by name. What went wrong leaves here as a problem; what was not foreseen as `internal_error`, logged.
 """
 
+import asyncio
 import hashlib
 import secrets
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import structlog
@@ -14,12 +15,13 @@ from fastapi import Request, Response
 
 from api import idempotency, intake
 from api.answers import Answer
-from api.ports import Audited, Claimed, Dependencies
+from api.ports import Audited, Claimed, Dependencies, EngineUnavailable
 from api.problems import Code, Problem
 from api.registrar import Asked, Auth, Idempotency, Operation
 from domain.errors import Unavailable
-from domain.ids import ClientId, OperationId, derive
+from domain.ids import OperationId, derive
 from identity.clients import Client
+from identity.operators import Operator
 
 Endpoint = Callable[[Request], Awaitable[Response]]
 
@@ -34,7 +36,7 @@ class Trail:
     """What has become known of a request on its way: what the audit event says, however far it came."""
 
     request_id: str
-    client: ClientId = intake.NOBODY.id
+    client: str = intake.NOBODY.id
     key_digest: str = ""
     fingerprint: str = ""
     resource: str = ""
@@ -61,6 +63,8 @@ async def _answer(operation: Operation[Any], deps: Dependencies, request: Reques
     except Unavailable:
         log.warning("books.unavailable", operation=operation.id, request_id=trail.request_id)
         code = Code.UNAVAILABLE
+    except EngineUnavailable:
+        code = Code.ENGINE_UNAVAILABLE
     except Exception:
         log.exception("request.failed", operation=operation.id, request_id=trail.request_id)
         code = Code.INTERNAL_ERROR
@@ -68,19 +72,45 @@ async def _answer(operation: Operation[Any], deps: Dependencies, request: Reques
 
 
 async def _perform(operation: Operation[Any], deps: Dependencies, request: Request, trail: Trail) -> Answer:
-    client = intake.NOBODY
+    client, operator = intake.NOBODY, None
     if operation.auth is Auth.BEARER:
         client = intake.authenticate(deps.clients, request)
         trail.client = client.id
         intake.permit(operation, client)
+    elif operation.auth is Auth.OPERATOR:
+        operator = intake.authenticate_operator(deps.operators, request)
+        trail.client = f"operator:{operator.name}"
+        intake.permit(operation, operator)
     match operation.idempotency:
         case Idempotency.SAFE:
-            return await operation.perform(_asked(operation, deps, request, trail, client))
+            return await operation.perform(_asked(operation, deps, request, trail, client, operator=operator))
+        case Idempotency.CONTENT:
+            return await _by_its_content(operation, deps, request, trail, client, operator)
         case Idempotency.EVENT:
             asked = _asked(operation, deps, request, trail, client, raw=await intake.read(request))
             return await operation.perform(asked)
         case Idempotency.KEY:
             return await _under_its_key(operation, deps, request, trail, client)
+
+
+async def _by_its_content(
+    operation: Operation[Any],
+    deps: Dependencies,
+    request: Request,
+    trail: Trail,
+    client: Client,
+    operator: Operator | None,
+) -> Answer:
+    asked = _asked(operation, deps, request, trail, client, operator=operator)
+    body, parsed = intake.parse_body(operation, request, await intake.read(request))
+    fingerprint = idempotency.fingerprint(operation.id, request.path_params, dict(request.query_params), parsed)
+    trail.fingerprint, trail.resource = fingerprint.hex(), "/".join(request.path_params.values())
+    asked = replace(asked, body=body, fingerprint=fingerprint, wait_seconds=intake.wait_seconds(request))
+    try:
+        async with asyncio.timeout(idempotency.DEADLINE_SECONDS):
+            return await operation.perform(asked)
+    except TimeoutError:  # it may have been taken: the same words again meet what they have done
+        raise EngineUnavailable(trail.resource) from None
 
 
 async def _under_its_key(
@@ -130,11 +160,13 @@ def _asked(
     trail: Trail,
     client: Client,
     raw: bytes = b"",
+    operator: Operator | None = None,
 ) -> Asked[Any]:
     intake.check_path(request.path_params)
     return Asked(
         deps=deps,
         client=client,
+        operator=operator,
         request_id=trail.request_id,
         path=request.path_params,
         query=intake.parse_query(operation.query, request),

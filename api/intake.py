@@ -17,6 +17,7 @@ from api.problems import Code, Flaw, Problem
 from api.registrar import Operation
 from domain.ids import ClientId
 from identity.clients import Client, Clients
+from identity.operators import Operator, Operators
 
 WAIT_SECONDS = 5.0
 WAIT_SECONDS_MAX = 10.0  # with the question whether it is taken, within the request's deadline
@@ -32,18 +33,30 @@ _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
 
 def authenticate(clients: Clients, request: Request) -> Client:
     """Tell who asks, by the one bearer token. Raises `Problem` with `unauthenticated`."""
-    lines = request.headers.getlist("authorization")
-    scheme, _, token = lines[0].partition(" ") if len(lines) == 1 else ("", "", "")
-    client = clients.authenticate(token.strip()) if scheme.lower() == "bearer" else None
+    client = clients.authenticate(_token(request))
     if client is None:
         raise Problem(Code.UNAUTHENTICATED)
     return client
 
 
-def permit(operation: Operation[Any], client: Client) -> None:
-    """Refuse a client whose token does not have the operation's scope."""
-    if operation.scope not in client.scopes:
+def authenticate_operator(operators: Operators, request: Request) -> Operator:
+    """Tell which person asks. Raises `Problem` with `unauthenticated`."""
+    operator = operators.authenticate(_token(request))
+    if operator is None:
+        raise Problem(Code.UNAUTHENTICATED)
+    return operator
+
+
+def permit(operation: Operation[Any], caller: Client | Operator) -> None:
+    """Refuse a caller whose token does not have the operation's scope."""
+    if operation.scope not in caller.scopes:
         raise Problem(Code.SCOPE_MISSING)
+
+
+def _token(request: Request) -> str:
+    lines = request.headers.getlist("authorization")
+    scheme, _, token = lines[0].partition(" ") if len(lines) == 1 else ("", "", "")
+    return token.strip() if scheme.lower() == "bearer" else ""
 
 
 async def read(request: Request) -> bytes:

@@ -11,11 +11,12 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Protocol
 
-from domain.commands import Capture, Payment, Payout, Promises, Refund, Void
+from domain.commands import Capture, Increment, Payment, Payout, Promises, Refund, Void
 from domain.ids import ClientId, MerchantId, OperationId, Reference
 from domain.money import Money
-from domain.outcomes import Receipt, View
+from domain.outcomes import Decision, Outcome, Receipt, View
 from identity.clients import Clients
+from identity.operators import Operators
 
 # Idempotency claims
 
@@ -85,10 +86,10 @@ class Claims(Protocol):
 
 
 class Stored(Protocol):
-    """One row. `total` is what is captured, refunded or paid out; `payment` is that of a capture, void or refund.
+    """One row. `total` is what is captured, refunded or paid out; `payment` is that of an operation upon a payment.
 
-    `reference` and `provider_id` name its effect at the provider. A capture's or a void's row is written when its
-    outcome is known.
+    `reference` and `provider_id` name its effect at the provider. The row of a capture, a void or an increment is
+    written when its outcome is known.
     """
 
     @property
@@ -145,10 +146,13 @@ class Reads(Protocol):
     async def payment(self, operation: OperationId, /) -> Stored | None: ...
     async def capture(self, operation: OperationId, /) -> Stored | None: ...
     async def void(self, operation: OperationId, /) -> Stored | None: ...
+    async def increment(self, operation: OperationId, /) -> Stored | None: ...
+    async def dispute(self, operation: OperationId, /) -> Stored | None: ...
     async def refund(self, operation: OperationId, /) -> Stored | None: ...
     async def payout(self, operation: OperationId, /) -> Stored | None: ...
     async def payments(self, client: ClientId, limit: int, before: Before | None = None) -> Sequence[Stored]: ...
     async def payouts(self, client: ClientId, limit: int, before: Before | None = None) -> Sequence[Stored]: ...
+    async def disputes(self, client: ClientId, limit: int, before: Before | None = None) -> Sequence[Stored]: ...
     async def timeline(self, operation: OperationId, /) -> Sequence[StoredMoment]: ...
 
 
@@ -229,6 +233,7 @@ class Refusal(StrEnum):
     IN_DOUBT = "InDoubt"
     CAPTURE_EXCEEDS_AUTHORIZATION = "CaptureExceedsAuthorization"
     INVALID_STATE = "InvalidState"
+    NOT_SUPPORTED = "NotSupported"
 
 
 Heard = Receipt | Silence | Refusal
@@ -261,6 +266,15 @@ class Runs(Protocol):
 
     async def capture(self, payment: OperationId, capture: Capture, *, wait_seconds: float) -> Heard: ...
     async def void(self, payment: OperationId, void: Void, *, wait_seconds: float) -> Heard: ...
+    async def increment(self, payment: OperationId, increment: Increment, *, wait_seconds: float) -> Heard: ...
+    async def recall(self, payout: OperationId, recall: Void, *, wait_seconds: float) -> Heard: ...
+
+    async def returned(self, payment: OperationId, *, wait_seconds: float) -> None:
+        """Tell a payment that its payer has come back from the challenge, and wait until it has looked.
+
+        Nothing happens where it waits for no challenge. Does not raise where it has closed.
+        """
+        ...
 
     async def view(self, operation: OperationId) -> View | None:
         """Ask an open run what it knows; None where it does not answer at once."""
@@ -268,6 +282,81 @@ class Runs(Protocol):
 
     async def requested(self, operation: OperationId) -> Requested | None:
         """Tell what a run was started with; None where there is none, or the engine does not say so at once."""
+        ...
+
+
+# What waits for a person
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ParkedRun:
+    """A run that is open; `view` is what it says of itself, None where it does not say so at once.
+
+    `why` is the first line of its page, for runs of upkeep, which move no money and are asked nothing else.
+    """
+
+    run: str
+    kind: str
+    owner: str
+    started_at: datetime
+    state: str = ""
+    merchant: str = ""
+    provider: str = ""
+    money: Money | None = None
+    view: View | None = None
+    why: str = ""
+
+
+class ParkedRuns(Protocol):
+    """The runs that wait for people. All raise `EngineUnavailable` where the engine does not answer."""
+
+    async def waiting(self, owner: str | None = None) -> tuple[Sequence[ParkedRun], bool]:
+        """Everything that waits for a person, or for this one; and whether there is more than that."""
+        ...
+
+    async def look(self, run: str) -> ParkedRun | None:
+        """One open run, whether it waits or not; None where there is none."""
+        ...
+
+    async def retry(self, run: str, reference: Reference) -> str:
+        """Have a run ask the world again; empty, or why it does not."""
+        ...
+
+    async def resolve(self, run: str, decision: Decision) -> str:
+        """Hand a decision to a run and wait until it has checked it; empty, or why it does not take it."""
+        ...
+
+    async def decided(self, run: str, reference: Reference) -> ParkedRun | None:
+        """Look at a run once it has acted upon a decision, or a moment has passed; None where it has closed."""
+        ...
+
+
+class StoredApproval(Protocol):
+    """One operator's word; `used_by` is the approval together with which it made a decision."""
+
+    @property
+    def id(self) -> str: ...
+    @property
+    def outcome(self) -> Outcome: ...
+    @property
+    def evidence(self) -> str: ...
+    @property
+    def actor(self) -> str: ...
+    @property
+    def at(self) -> datetime: ...
+    @property
+    def used_by(self) -> str | None: ...
+
+
+class Approvals(Protocol):
+    """Where approvals are written down."""
+
+    async def give(self, run: str, reference: Reference, outcome: Outcome, evidence: str, actor: str, /) -> str:
+        """Keep an operator's approval and tell its id; the same again is the same approval."""
+        ...
+
+    async def of(self, run: str, reference: Reference, /) -> Sequence[StoredApproval]:
+        """The approvals about a run's reference, oldest first."""
         ...
 
 
@@ -307,7 +396,18 @@ class Terms:
     promises: Promises
     window_seconds: float
     fee_basis_points: int
+    routes: tuple[Promises, ...] = ()  # who takes a payment that the first one cannot
+    warning_seconds: float = 0  # how long before an authorization's end its initiator is warned
     mode: str = "test"  # or "live"; part of every derived id
+
+    def of(self, provider: str) -> Promises:
+        """What the provider of an earlier operation promises; a provider that was taken out is a mistake of ours."""
+        return next(each for each in (self.promises, *self.routes) if each.provider == provider)
+
+    @property
+    def warn_before_seconds(self) -> float:
+        """None where the window is no longer than the warning: it would come with the authorization itself."""
+        return self.warning_seconds if self.warning_seconds < self.window_seconds else 0
 
     @property
     def is_live(self) -> bool:
@@ -323,12 +423,15 @@ class Dependencies:
     """Everything that the API is built upon. `probes` are what /readyz asks, by name."""
 
     clients: Clients
+    operators: Operators
     claims: Claims
     reads: Reads
     balances: Balances
     inbox: Inbox
     webhooks: WebhookCheck
     runs: Runs
+    parked: ParkedRuns
+    approvals: Approvals
     audit: Audit
     terms: Terms
     probes: Mapping[str, Probe] = field(default_factory=dict[str, Probe])

@@ -30,8 +30,11 @@ class Code(StrEnum):
     NOT_FOUND = "not_found"
     PAYMENT_NOT_FOUND = "payment_not_found"
     CAPTURE_NOT_FOUND = "capture_not_found"
+    INCREMENT_NOT_FOUND = "increment_not_found"
     REFUND_NOT_FOUND = "refund_not_found"
     PAYOUT_NOT_FOUND = "payout_not_found"
+    DISPUTE_NOT_FOUND = "dispute_not_found"
+    RUN_NOT_FOUND = "run_not_found"
     ACCOUNT_NOT_FOUND = "account_not_found"
     INSTANT_ARCHIVED = "instant_archived"
     METHOD_NOT_ALLOWED = "method_not_allowed"
@@ -40,6 +43,11 @@ class Code(StrEnum):
     OPERATION_IN_DOUBT = "operation_in_doubt"
     NOT_STARTED = "not_started"
     INSUFFICIENT_FUNDS = "insufficient_funds"
+    PAYMENT_DISPUTED = "payment_disputed"
+    NOT_REPLACEABLE = "not_replaceable"
+    NOT_SUPPORTED = "not_supported"
+    NOT_PARKED = "not_parked"
+    DECISION_REFUSED = "decision_refused"
     EVENT_ALTERED = "event_altered"
     BODY_TOO_LARGE = "body_too_large"
     UNSUPPORTED_MEDIA_TYPE = "unsupported_media_type"
@@ -96,21 +104,35 @@ SPECS: Mapping[Code, Spec] = MappingProxyType({
     Code.PAYMENT_NOT_FOUND: Spec(404, "No such payment", "Check the id; payments of other clients are not shown."),
     Code.CAPTURE_NOT_FOUND: Spec(404, "No such capture",
         "Check the id. A capture that is still pending shows on its payment only."),
+    Code.INCREMENT_NOT_FOUND: Spec(404, "No such increment",
+        "Check the id. An increment that is still pending shows on its payment only."),
     Code.REFUND_NOT_FOUND: Spec(404, "No such refund", "Check the id; refunds of other clients are not shown."),
     Code.PAYOUT_NOT_FOUND: Spec(404, "No such payout", "Check the id; payouts of other clients are not shown."),
+    Code.DISPUTE_NOT_FOUND: Spec(404, "No such dispute", "Check the id; disputes of other clients are not shown."),
+    Code.RUN_NOT_FOUND: Spec(404, "No such run is open",
+        "Name a payment, refund, payout or dispute, or a run by its workflow id; it may have ended."),
     Code.ACCOUNT_NOT_FOUND: Spec(404, "No such account in this currency",
         "Check code and currency; an account exists once something was posted to it."),
     Code.METHOD_NOT_ALLOWED: Spec(405, "The path does not take this method", "Use a method named in `Allow`."),
     Code.IDEMPOTENCY_KEY_IN_FLIGHT: Spec(409, "A request with this key is still being answered",
         "Wait as long as `Retry-After` says and repeat the same request.", retryable=True),
-    Code.INVALID_STATE: Spec(409, "The payment's state does not allow this",
-        "Read the payment; this key stays answered so.", kept=True),
+    Code.INVALID_STATE: Spec(409, "The state of the payment or payout does not allow this",
+        "Read it; this key stays answered so.", kept=True),
     Code.OPERATION_IN_DOUBT: Spec(409, "An earlier operation of the payment is not decided yet",
         "Nothing was done. Wait as long as `Retry-After` says and repeat the same request.", retryable=True),
     Code.NOT_STARTED: Spec(409, "The request came too late and nothing was started",
         "Nothing happened and nothing will. If it is still wanted, ask again with a new key.", kept=True),
     Code.INSUFFICIENT_FUNDS: Spec(409, "The merchant's available balance is too small",
         "Nothing was sent. Read the balance; ask again with a new key.", kept=True),
+    Code.PAYMENT_DISPUTED: Spec(409, "The payer disputes the payment",
+        "Nothing was sent: the payer may get the money back by the dispute.", kept=True),
+    Code.NOT_REPLACEABLE: Spec(409, "The payout to be replaced has not failed, or has been replaced",
+        "Nothing was sent. Read the payout that you named.", kept=True),
+    Code.NOT_SUPPORTED: Spec(409, "The provider does not offer this",
+        "Nothing was sent; this provider never takes it.", kept=True),
+    Code.NOT_PARKED: Spec(409, "The run does not wait for a decision about this reference",
+        "Read what waits (`GET /v1/attention`); it may have been decided meanwhile."),
+    Code.DECISION_REFUSED: Spec(409, "The run has not taken the decision", "Read `detail`; the approvals stand."),
     Code.EVENT_ALTERED: Spec(409, "The event id is known with other content",
         "An event's content never changes; this is looked into."),
     Code.INSTANT_ARCHIVED: Spec(410, "What stood at that instant is in the archive",

@@ -17,6 +17,7 @@ from api.ports import Claimed, Dependencies
 from api.problems import SPECS, Code
 from domain.ids import OperationId, Prefix
 from identity.clients import Client, Scope
+from identity.operators import Operator, OperatorScope
 
 Body = TypeVar("Body", bound=BaseModel)
 
@@ -28,6 +29,7 @@ class Auth(StrEnum):
     """How the caller is known."""
 
     BEARER = "bearer"
+    OPERATOR = "operator"  # a person's token; no initiator's is taken for one, nor the other way round
     PROVIDER_SIGNATURE = "provider-signature"
     NONE = "none"
 
@@ -36,6 +38,7 @@ class Idempotency(StrEnum):
     """What makes a repetition harmless."""
 
     KEY = "idempotency-key"
+    CONTENT = "content"  # the same words have the same effect, however often they are said
     EVENT = "provider-event-id"
     SAFE = "safe"
 
@@ -46,6 +49,7 @@ class Asked(Generic[Body]):
 
     deps: Dependencies
     client: Client
+    operator: Operator | None = None  # of the operations that are for people
     request_id: str
     path: Mapping[str, str]
     query: BaseModel
@@ -75,7 +79,7 @@ class Operation(Generic[Body]):
     perform: Perform[Body]
     answers: Mapping[int, type[BaseModel]]
     auth: Auth
-    scope: Scope | None = None
+    scope: Scope | OperatorScope | None = None
     idempotency: Idempotency = Idempotency.SAFE
     audit: str | None = None
     makes: Prefix | None = None
@@ -85,10 +89,13 @@ class Operation(Generic[Body]):
     errors: tuple[Code, ...] = ()
 
     def __post_init__(self) -> None:
-        if self.auth is Auth.BEARER and self.scope is None:
-            raise TypeError(f"{self.id}: a token without a scope permits everything")
+        scopes = _SCOPES_OF.get(self.auth)
+        if scopes is not None and not isinstance(self.scope, scopes):
+            raise TypeError(f"{self.id}: a token without a scope of its kind permits everything")
         if self.idempotency is Idempotency.KEY and (self.makes is None or self.body is None):
             raise TypeError(f"{self.id}: a key names an operation, and what is asked for has a body")
+        if self.idempotency is Idempotency.CONTENT and self.body is None:
+            raise TypeError(f"{self.id}: without a body there are no words to be the same")
         if not self.changes_state:
             return
         if self.auth is Auth.NONE:
@@ -104,6 +111,11 @@ class Operation(Generic[Body]):
         return self.method not in SAFE_METHODS
 
     @property
+    def document_path(self) -> str:
+        """The path as the OpenAPI document has it, where a parameter does not say that it may hold slashes."""
+        return self.path.replace(":path}", "}")
+
+    @property
     def codes(self) -> tuple[Code, ...]:
         """Every problem that the operation can answer, by status and name."""
         codes = {*self.errors, *_EVERYWHERE, *_OF_AUTH[self.auth], *_OF_IDEMPOTENCY[self.idempotency]}
@@ -115,16 +127,16 @@ class Operation(Generic[Body]):
         """Write what FastAPI cannot know into the OpenAPI document."""
         written: dict[str, Any] = {
             "parameters": self._parameters(),
-            "security": [{"bearer": [str(self.scope)]}] if self.auth is Auth.BEARER else [],
+            "security": [{str(self.auth): [str(self.scope)]}] if self.scope is not None else [],
             "x-auth": self.auth,
-            "x-scope": self.scope if self.auth is Auth.BEARER else "none: only the signed provider may call",
+            "x-scope": self.scope if self.scope is not None else "none: only the signed provider may call",
             "x-idempotency": self._idempotency(),
             "x-audit": {"event": self.audit} if self.audit else None,
             "x-errors": list(self.codes),
         }
         if not self.changes_state:
             written = {name: value for name, value in written.items() if name != "x-audit"}
-            if self.auth is not Auth.BEARER:
+            if self.scope is None:
                 del written["x-scope"]
         if self.body is not None:
             content = {"application/json": {"schema": self.body.model_json_schema()}}
@@ -148,7 +160,7 @@ class Operation(Generic[Body]):
         }
 
     def _parameters(self) -> list[dict[str, Any]]:
-        names = [segment[1:-1] for segment in self.path.split("/") if segment.startswith("{")]
+        names = [segment[1:-1] for segment in self.document_path.split("/") if segment.startswith("{")]
         parameters = [{"name": name, "in": "path", "required": True, "schema": {"type": "string"}} for name in names]
         schema = self.query.model_json_schema()
         parameters += [
@@ -176,8 +188,10 @@ _PREFER_PARAMETER: dict[str, Any] = {
 }
 
 _EVERYWHERE = (Code.FIELD_UNKNOWN, Code.FIELD_INVALID, Code.INTERNAL_ERROR, Code.UNAVAILABLE)
+_SCOPES_OF = {Auth.BEARER: Scope, Auth.OPERATOR: OperatorScope}
 _OF_AUTH: Mapping[Auth, tuple[Code, ...]] = {
     Auth.BEARER: (Code.UNAUTHENTICATED, Code.SCOPE_MISSING, Code.CARD_NUMBER_SUSPECTED),
+    Auth.OPERATOR: (Code.UNAUTHENTICATED, Code.SCOPE_MISSING, Code.CARD_NUMBER_SUSPECTED),
     Auth.PROVIDER_SIGNATURE: (Code.SIGNATURE_INVALID, Code.BODY_TOO_LARGE),
     Auth.NONE: (),
 }
@@ -189,6 +203,7 @@ _OF_IDEMPOTENCY: Mapping[Idempotency, tuple[Code, ...]] = {
         Code.IDEMPOTENCY_KEY_REUSED,
         Code.ENGINE_UNAVAILABLE,
     ),
+    Idempotency.CONTENT: (Code.ENGINE_UNAVAILABLE,),
     Idempotency.EVENT: (Code.EVENT_ALTERED,),
     Idempotency.SAFE: (),
 }

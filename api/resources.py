@@ -11,10 +11,10 @@ from typing import Literal
 
 from pydantic import BaseModel
 
-from api.ports import Requested, Stored, StoredMoment
+from api.ports import ParkedRun, Requested, Stored, StoredApproval, StoredMoment
 from domain.commands import Payment, Payout, Refund
 from domain.ids import ClientId, OperationId
-from domain.lifecycle import PaymentState, PayoutState, RefundState
+from domain.lifecycle import DisputeState, PaymentState, PayoutState, RefundState
 from domain.money import Money
 from domain.outcomes import Attention, Doubt, Receipt, View
 
@@ -22,7 +22,13 @@ PartStatus = Literal["succeeded", "failed", "pending"]
 
 # A reason that was given on the way to these is history, not the payment's own: an earlier capture was refused, say.
 NOT_DECLINED = frozenset(
-    {PaymentState.AUTHORIZED, PaymentState.CAPTURING, PaymentState.PARTIALLY_CAPTURED, PaymentState.CAPTURED}
+    {
+        PaymentState.CHALLENGE_REQUIRED,
+        PaymentState.AUTHORIZED,
+        PaymentState.CAPTURING,
+        PaymentState.PARTIALLY_CAPTURED,
+        PaymentState.CAPTURED,
+    }
 )
 
 
@@ -33,16 +39,23 @@ class Known:
     state: str
     total: Money
     reason: str = ""
+    amount: Money | None = None  # where it is no longer what was asked for: an authorization was raised
     doubt: Doubt | None = None
     attention: Attention | None = None
+    challenge: str = ""
+    provider: str = ""  # where another was asked than the first
 
 
 class DoubtResource(BaseModel):
-    """An effect that may have happened: Holdfast asks the provider, and takes nothing else meanwhile."""
+    """An effect that may have happened: Holdfast asks the provider, and takes nothing else meanwhile.
+
+    `accepted`: the provider has it for certain, and has not decided.
+    """
 
     reference: str
     since: str
     next_check: str
+    accepted: bool
 
 
 class AttentionResource(BaseModel):
@@ -52,6 +65,12 @@ class AttentionResource(BaseModel):
     since: str
     deadline: str
     reason: str
+
+
+class ChallengeResource(BaseModel):
+    """The payer proves who they are at `url`; send them there, and tell us when they are back."""
+
+    url: str
 
 
 class MomentResource(BaseModel):
@@ -79,13 +98,17 @@ class _Started(BaseModel):
 
 
 class PaymentResource(_Started):
-    """A payment. `amount` was asked for, `amount_captured` has been taken; refunds do not lower it."""
+    """A payment. `amount` was asked for, with what it was raised by since; `amount_captured` has been taken.
+
+    Refunds do not lower `amount_captured`. `challenge` is there while the status is `challenge_required`.
+    """
 
     object: Literal["payment"] = "payment"
     status: PaymentState
     amount_captured: int
     capture: Literal["manual", "automatic"]
     decline_code: str | None
+    challenge: ChallengeResource | None
 
 
 class PaymentPage(PaymentResource):
@@ -123,8 +146,36 @@ class PayoutPage(PayoutResource):
     timeline: list[MomentResource]
 
 
+class DisputeResource(_Started):
+    """A payer's dispute over a payment, as its provider tells it. Nothing of the payment is refunded meanwhile."""
+
+    object: Literal["dispute"] = "dispute"
+    payment: str
+    status: DisputeState
+    reason: str | None
+
+
+class DisputePage(DisputeResource):
+    """A dispute and what happened to it, oldest first."""
+
+    timeline: list[MomentResource]
+
+
+class RecallResource(BaseModel):
+    """A recall of a payout on its way; where it succeeds the payout fails, and the merchant has the money back."""
+
+    object: Literal["recall"] = "recall"
+    id: str
+    payout: str
+    status: PartStatus
+    failure_code: str | None
+    payout_status: PayoutState
+    created_at: str
+    livemode: bool
+
+
 class _Part(BaseModel):
-    """What captures and voids show: operations of a payment's run."""
+    """What captures, increments and voids show: operations of a payment's run."""
 
     id: str
     payment: str
@@ -145,6 +196,20 @@ class CaptureResource(_Part):
 
 class CapturePage(CaptureResource):
     """A capture and what happened to it, oldest first."""
+
+    timeline: list[MomentResource]
+
+
+class IncrementResource(_Part):
+    """An increment: by how much an authorization is raised."""
+
+    object: Literal["increment"] = "increment"
+    amount: int
+    currency: str
+
+
+class IncrementPage(IncrementResource):
+    """An increment and what happened to it, oldest first."""
 
     timeline: list[MomentResource]
 
@@ -172,6 +237,14 @@ class PayoutList(BaseModel):
     has_more: bool
 
 
+class DisputeList(BaseModel):
+    """A page of disputes, newest first."""
+
+    object: Literal["list"] = "list"
+    data: list[DisputeResource]
+    has_more: bool
+
+
 class TimelineList(BaseModel):
     """What happened, oldest first."""
 
@@ -191,6 +264,71 @@ class BalanceResource(BaseModel):
     pending_credit: int
     available: int
     as_of: str | None
+
+
+class ApprovalResource(BaseModel):
+    """One operator's word on what has happened. `made_a_decision`: with another's it has been acted upon."""
+
+    id: str
+    actor: str
+    outcome: str
+    evidence: str
+    at: str
+    made_a_decision: bool
+
+
+class ParkedResource(BaseModel):
+    """A run that waits for a person: for what, whom, and until when at the latest. `update` is what ends the wait.
+
+    Runs of upkeep name no reference and have no deadline: a broken book is looked at now.
+    """
+
+    object: Literal["parked_run"] = "parked_run"
+    run: str
+    kind: str
+    status: str
+    reference: str | None
+    reason: str
+    owner: str
+    since: str
+    deadline: str | None
+    escalations: int
+    update: str | None
+    payload: str | None
+    amount: int | None
+    currency: str | None
+    merchant: str | None
+    provider: str | None
+    approvals: list[ApprovalResource]
+
+
+class ParkedList(BaseModel):
+    """What waits for people, the oldest deadline first."""
+
+    object: Literal["list"] = "list"
+    data: list[ParkedResource]
+    has_more: bool
+
+
+class ApprovalGiven(BaseModel):
+    """An approval, and what became of it: `waiting` for another operator's, or `decided`.
+
+    `run` is how the run stands now; null once it has closed.
+    """
+
+    object: Literal["approval"] = "approval"
+    id: str
+    outcome: str
+    decision: Literal["waiting", "decided"]
+    run: ParkedResource | None
+
+
+class RetryAsked(BaseModel):
+    """The run looks again. `run` is how it stands a moment later; null once it has closed."""
+
+    object: Literal["retry"] = "retry"
+    reference: str
+    run: ParkedResource | None
 
 
 class EventReceived(BaseModel):
@@ -221,7 +359,16 @@ def from_row(row: Stored) -> Known:
 
 def from_view(view: View) -> Known:
     """What the run says of itself."""
-    return Known(state=view.state, total=view.total, reason=view.reason, doubt=view.doubt, attention=view.attention)
+    return Known(
+        state=view.state,
+        total=view.total,
+        reason=view.reason,
+        amount=view.amount,
+        doubt=view.doubt,
+        attention=view.attention,
+        challenge=view.challenge,
+        provider=view.provider,
+    )
 
 
 def nothing_yet(money: Money) -> Known:
@@ -269,13 +416,14 @@ def payment(operation: OperationId, asked: Requested, known: Known, *, live: boo
     return PaymentResource(
         id=operation,
         status=status,
-        amount=asked.money.minor,
+        amount=(known.amount or asked.money).minor,
         currency=asked.money.currency,
         amount_captured=known.total.minor,
         merchant=asked.merchant,
-        provider=asked.provider,
+        provider=known.provider or asked.provider,
         capture="automatic" if asked.automatic else "manual",
         decline_code=None if status in NOT_DECLINED else known.reason or None,
+        challenge=ChallengeResource(url=known.challenge) if known.challenge else None,
         merchant_reference=asked.merchant_reference or None,
         created_at=asked.created_at,
         livemode=live,
@@ -294,7 +442,7 @@ def refund(operation: OperationId, asked: Requested, known: Known, *, live: bool
         amount=asked.money.minor,
         currency=asked.money.currency,
         merchant=asked.merchant,
-        provider=asked.provider,
+        provider=known.provider or asked.provider,
         failure_code=known.reason or None,
         merchant_reference=asked.merchant_reference or None,
         created_at=asked.created_at,
@@ -312,13 +460,56 @@ def payout(operation: OperationId, asked: Requested, known: Known, *, live: bool
         amount=asked.money.minor,
         currency=asked.money.currency,
         merchant=asked.merchant,
-        provider=asked.provider,
+        provider=known.provider or asked.provider,
         failure_code=known.reason or None,
         merchant_reference=asked.merchant_reference or None,
         created_at=asked.created_at,
         livemode=live,
         in_doubt=_doubt(known.doubt),
         attention=_attention(known.attention),
+    )
+
+
+def dispute(operation: OperationId, asked: Requested, known: Known, *, live: bool) -> DisputeResource:
+    """Show a dispute."""
+    assert asked.payment is not None
+    return DisputeResource(
+        id=operation,
+        payment=asked.payment,
+        status=DisputeState(known.state),
+        amount=asked.money.minor,
+        currency=asked.money.currency,
+        merchant=asked.merchant,
+        provider=known.provider or asked.provider,
+        reason=known.reason or None,
+        merchant_reference=asked.merchant_reference or None,
+        created_at=asked.created_at,
+        livemode=live,
+        in_doubt=_doubt(known.doubt),
+        attention=_attention(known.attention),
+    )
+
+
+def parked(run: ParkedRun, approvals: Sequence[StoredApproval]) -> ParkedResource:
+    """Show a run that waits, with what operators have said about it."""
+    attention, money = run.view and run.view.attention, run.view.amount if run.view else run.money
+    return ParkedResource(
+        run=run.run,
+        kind=run.kind,
+        status=run.view.state if run.view else run.state,
+        reference=attention and attention.reference,
+        reason=attention.reason if attention else run.why,
+        owner=attention.owner if attention else run.owner,
+        since=attention.since if attention else timestamp(run.started_at),
+        deadline=attention and attention.deadline,
+        escalations=attention.escalations if attention else 0,
+        update=attention and attention.update,
+        payload=attention and attention.payload,
+        amount=money and money.minor,
+        currency=money and money.currency,
+        merchant=run.merchant or None,
+        provider=run.provider or None,
+        approvals=[_approval(each) for each in approvals],
     )
 
 
@@ -346,10 +537,23 @@ def instant(at: datetime) -> str:
 
 
 def _doubt(doubt: Doubt | None) -> DoubtResource | None:
-    return doubt and DoubtResource(reference=doubt.reference, since=doubt.since, next_check=doubt.next_check)
+    return doubt and DoubtResource(
+        reference=doubt.reference, since=doubt.since, next_check=doubt.next_check, accepted=doubt.accepted
+    )
 
 
 def _attention(attention: Attention | None) -> AttentionResource | None:
     return attention and AttentionResource(
         owner=attention.owner, since=attention.since, deadline=attention.deadline, reason=attention.reason
+    )
+
+
+def _approval(approval: StoredApproval) -> ApprovalResource:
+    return ApprovalResource(
+        id=approval.id,
+        actor=approval.actor,
+        outcome=approval.outcome,
+        evidence=approval.evidence,
+        at=instant(approval.at),
+        made_a_decision=approval.used_by is not None,
     )

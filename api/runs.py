@@ -1,4 +1,4 @@
-"""The only place that calls Temporal: start a run, ask it, and never mistake silence for an answer.
+"""Start a run, ask it, and never mistake silence for an answer. With `parked.py` the only place that calls Temporal.
 
 A call that fails or is not answered is asked again under the same ids until the wait is over; the server refuses
 updates for a while after a worker died, and that is no refusal of the run. When the wait is over it is asked once more
@@ -24,8 +24,6 @@ from temporalio.client import (
     WorkflowUpdateStage,
 )
 from temporalio.common import (
-    SearchAttributePair,
-    TypedSearchAttributes,
     WorkflowIDConflictPolicy,
     WorkflowIDReusePolicy,
 )
@@ -35,8 +33,9 @@ from temporalio.service import RPCStatusCode
 from api.ports import EngineUnavailable, Heard, Refusal, Requested, Silence
 from api.resources import asked_by
 from contracts import attributes, queues
-from domain.commands import Capture, Payment, Payout, Refund, Start, Void
+from domain.commands import Capture, Increment, Payment, Payout, Refund, Void
 from domain.ids import OperationId
+from domain.lifecycle import PaymentState
 from domain.outcomes import Receipt, View
 from workflows.payment import PaymentWorkflow
 from workflows.payout import PayoutWorkflow
@@ -46,6 +45,8 @@ CONFIRM_SECONDS = 1.0  # a start takes milliseconds; with the longest wait this 
 VIEW_SECONDS = 0.3  # money rule 13: then the row
 FIRST_PAUSE_SECONDS = 0.05  # a worker that takes over is back within tenths of a second
 LONGEST_PAUSE_SECONDS = 1.0
+LOOK_SECONDS = 0.1  # between two looks at a payment whose payer has come back: an inquiry takes tenths of a second
+MOVING = "Moving"  # the run goes on as a new one this very moment, which takes the operation
 REQUESTED: Final = "requested"  # the memo's name
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
@@ -53,6 +54,7 @@ REFUSALS = frozenset(each.value for each in Refusal)  # a plain text is not `in`
 H = TypeVar("H")
 Starting = Payment | Refund | Payout
 PaymentRun = WorkflowHandle[PaymentWorkflow, str]
+PayoutRun = WorkflowHandle[PayoutWorkflow, str]
 
 
 class TemporalRuns:
@@ -77,6 +79,31 @@ class TemporalRuns:
         run = self._payment(payment)
         heard = await _ask(void.id, lambda: _void(run, void), wait_seconds)
         return heard or await _confirm(void.id, lambda: _accept_void(run, void))
+
+    async def increment(self, payment: OperationId, increment: Increment, *, wait_seconds: float) -> Heard:
+        """See `ports.Runs`."""
+        run = self._payment(payment)
+        heard = await _ask(increment.id, lambda: _increment(run, increment), wait_seconds)
+        return heard or await _confirm(increment.id, lambda: _accept_increment(run, increment))
+
+    async def recall(self, payout: OperationId, recall: Void, *, wait_seconds: float) -> Heard:
+        """See `ports.Runs`."""
+        run = self._client.get_workflow_handle_for(PayoutWorkflow.run, queues.workflow_id(payout))
+        heard = await _ask(recall.id, lambda: _recall(run, recall), wait_seconds)
+        return heard or await _confirm(recall.id, lambda: _accept_recall(run, recall))
+
+    async def returned(self, payment: OperationId, *, wait_seconds: float) -> None:
+        """See `ports.Runs`."""
+        run = self._payment(payment)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(wait_seconds):
+                if not await _look_again(run, payment):
+                    return
+                while True:
+                    view = await self.view(payment)
+                    if view is None or view.state != PaymentState.CHALLENGE_REQUIRED:
+                        return
+                    await asyncio.sleep(LOOK_SECONDS)
 
     async def view(self, operation: OperationId) -> View | None:
         """See `ports.Runs`."""
@@ -138,26 +165,15 @@ def _options(command: Starting, created_at: str) -> dict[str, Any]:
     return {
         "id": queues.workflow_id(command.id),
         "task_queue": queues.PAYMENTS,
+        "task_timeout": queues.TASK_TIMEOUT,
         "id_conflict_policy": WorkflowIDConflictPolicy.USE_EXISTING,
         "id_reuse_policy": WorkflowIDReusePolicy.REJECT_DUPLICATE,
-        "search_attributes": _search_attributes(command),
+        "search_attributes": attributes.of(command),
         "static_summary": (
             f"{type(command).__name__} {command.money} for {command.merchant} via {command.promises.provider}"
         ),
         "memo": {REQUESTED: asked_by(command, created_at)},
     }
-
-
-def _search_attributes(command: Start) -> TypedSearchAttributes:
-    pairs: list[SearchAttributePair[Any]] = [
-        SearchAttributePair(attributes.PAYMENT_STATE, "requested"),
-        SearchAttributePair(attributes.PROVIDER, command.promises.provider),
-        SearchAttributePair(attributes.MERCHANT_ID, command.merchant),
-        SearchAttributePair(attributes.CURRENCY, command.money.currency),
-        SearchAttributePair(attributes.AMOUNT_MINOR, command.money.minor),
-        SearchAttributePair(attributes.NEEDS_ATTENTION, False),  # noqa: FBT003 - the value of a pair
-    ]
-    return TypedSearchAttributes(pairs)
 
 
 # One function per update: temporalio types their arguments as unknown. The update's id is the operation's.
@@ -193,6 +209,36 @@ async def _capture(run: PaymentRun, capture: Capture) -> Receipt:
 
 async def _void(run: PaymentRun, void: Void) -> Receipt:
     return await run.execute_update(PaymentWorkflow.void, void, id=void.id)  # pyright: ignore[reportUnknownMemberType]
+
+
+async def _increment(run: PaymentRun, increment: Increment) -> Receipt:
+    return await run.execute_update(PaymentWorkflow.increment, increment, id=increment.id)  # pyright: ignore[reportUnknownMemberType]
+
+
+async def _recall(run: PayoutRun, recall: Void) -> Receipt:
+    return await run.execute_update(PayoutWorkflow.recall, recall, id=recall.id)  # pyright: ignore[reportUnknownMemberType]
+
+
+async def _accept_increment(run: PaymentRun, increment: Increment) -> Silence:
+    accepted = WorkflowUpdateStage.ACCEPTED
+    await run.start_update(PaymentWorkflow.increment, increment, id=increment.id, wait_for_stage=accepted)  # pyright: ignore[reportUnknownMemberType]
+    return Silence.UNDERWAY
+
+
+async def _accept_recall(run: PayoutRun, recall: Void) -> Silence:
+    accepted = WorkflowUpdateStage.ACCEPTED
+    await run.start_update(PayoutWorkflow.recall, recall, id=recall.id, wait_for_stage=accepted)  # pyright: ignore[reportUnknownMemberType]
+    return Silence.UNDERWAY
+
+
+async def _look_again(run: PaymentRun, payment: OperationId) -> bool:
+    """Tell whether the payment looks again: not where it waits for nothing, or has closed."""
+    try:
+        await run.execute_update(PaymentWorkflow.look_again, str(payment))  # pyright: ignore[reportUnknownMemberType]
+    except (WorkflowUpdateFailedError, RPCError, RPCTimeoutOrCancelledError) as failure:
+        log.info("engine.not_looked_again", operation=payment, why=str(failure))
+        return False
+    return True
 
 
 async def _accept_capture(run: PaymentRun, capture: Capture) -> Silence:
@@ -253,8 +299,10 @@ async def _once(operation: OperationId, call: Callable[[], Awaitable[H]]) -> H |
         return None
 
 
-def _refusal(operation: OperationId, cause: BaseException) -> Silence | Refusal:
+def _refusal(operation: OperationId, cause: BaseException) -> Silence | Refusal | None:
     kind = cause.type if isinstance(cause, ApplicationError) else None
+    if kind == MOVING:
+        return None
     if kind == "AcceptedUpdateCompletedWorkflow":  # the server's word for a run that closed before it answered
         return Silence.CLOSED
     if kind in REFUSALS:

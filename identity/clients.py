@@ -18,11 +18,14 @@ class Scope(StrEnum):
 
     PAYMENTS_CREATE = "payments:create"
     PAYMENTS_CAPTURE = "payments:capture"
+    PAYMENTS_INCREMENT = "payments:increment"
     PAYMENTS_VOID = "payments:void"
     PAYMENTS_READ = "payments:read"
     REFUNDS_CREATE = "refunds:create"
     PAYOUTS_CREATE = "payouts:create"
+    PAYOUTS_RECALL = "payouts:recall"
     PAYOUTS_READ = "payouts:read"
+    DISPUTES_READ = "disputes:read"
     LEDGER_READ = "ledger:read"
 
 
@@ -59,6 +62,14 @@ class StaticClients:
     def authenticate(self, token: str) -> Client | None:
         """See `Clients`. Digests are compared, so that not even the token's length shows in the time it takes."""
         return self._client if hmac.compare_digest(_digest(token), self._digest) else None
+
+
+class NoClients:
+    """Nobody: an installation without initiators."""
+
+    def authenticate(self, token: str) -> Client | None:
+        """See `Clients`."""
+        return None
 
 
 def _digest(token: str) -> bytes:

@@ -18,7 +18,15 @@ from rich.table import Table
 from domain.errors import HoldfastError
 from domain.ids import MerchantId, OperationId, Prefix, is_merchant_id, is_operation_id
 from domain.money import parse
-from workers import dossier, ledger_commands, seed
+from workers import (
+    attention_commands,
+    deploy_commands,
+    dossier,
+    ledger_commands,
+    payout_commands,
+    risk_commands,
+    seed,
+)
 from workers.embedded import postgres, temporal
 from workers.embedded.home import AlreadyRuns, home_of, supervisor_of
 from workers.embedded.processes import ROOT
@@ -37,7 +45,12 @@ def _exit(code: int) -> None:
 application = typer.Typer(
     add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, result_callback=_exit
 )
+application.add_typer(deploy_commands.application, name="deploy")
 application.add_typer(ledger_commands.application, name="ledger")
+application.add_typer(payout_commands.application, name="payouts")
+application.add_typer(risk_commands.application, name="risk")
+for command in attention_commands.COMMANDS:
+    application.command()(command)
 
 
 @application.command()
@@ -173,8 +186,15 @@ def show(operation: Annotated[str, typer.Argument(metavar="PAYMENT", help="or a 
     """Show a payment: its row, what was done with it, its timeline, its entries in the ledger."""
     if not any(is_operation_id(operation, prefix) for prefix in Prefix):
         raise typer.BadParameter(f"{operation} is not the id of an operation")
-    url = settings_here().database_url.get_secret_value()
-    return 0 if asyncio.run(dossier.show(console, url, OperationId(operation))) else 1
+    return 0 if asyncio.run(_show(OperationId(operation))) else 1
+
+
+async def _show(operation: OperationId) -> bool:
+    settings = settings_here()
+    if not await dossier.show(console, settings.database_url.get_secret_value(), operation):
+        return False
+    await attention_commands.show_open_run(console, settings, operation)
+    return True
 
 
 @application.command()

@@ -1,4 +1,4 @@
-"""Everything that our own books say about one payment, refund or payout, for a person at a prompt."""
+"""Everything that our own books say about one operation, for a person at a prompt."""
 
 from datetime import datetime
 
@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.table import Table
 
 from contracts.queues import starts_a_run, workflow_id
-from domain.ids import OperationId, Prefix, Reference
+from domain.ids import OperationId, Reference
 from ledger.journal import Journal
 from records.operations import Operations, StoredOperation
 
@@ -16,7 +16,7 @@ async def show(console: Console, database_url: str, operation: OperationId) -> b
     """Print row, children, timeline and entries of an operation; False where there is no such row."""
     async with asyncpg.create_pool(database_url, min_size=1, max_size=2) as pool:
         operations, journal = Operations(pool), Journal(pool)
-        row = await _row(operations, operation)
+        row = await operations.any(operation)
         if row is None:
             console.print(f"there is no operation {operation}", style="bold red", markup=False)
             return False
@@ -48,28 +48,17 @@ async def show(console: Console, database_url: str, operation: OperationId) -> b
         return True
 
 
-async def _row(operations: Operations, operation: OperationId) -> StoredOperation | None:
-    reads = {
-        Prefix.PAYMENT: operations.payment,
-        Prefix.CAPTURE: operations.capture,
-        Prefix.VOID: operations.void,
-        Prefix.REFUND: operations.refund,
-        Prefix.PAYOUT: operations.payout,
-    }
-    read = reads.get(Prefix(operation.split("_", 1)[0]))
-    return await read(operation) if read else None
-
-
 def _print_row(console: Console, row: StoredOperation) -> None:
     table = Table(show_header=False, box=None, title=row.id, title_style="bold", title_justify="left")
     for name, value in (
         ("state", f"{row.state} {row.reason}".strip()),
         ("amount", str(row.money)),
-        ("captured, refunded or paid out", str(row.total)),
+        ("captured, refunded, paid out or in dispute", str(row.total)),
         ("merchant", row.merchant),
         ("provider", f"{row.provider} {row.provider_id}".strip()),
         ("last reference", row.reference),
         ("payment", row.payment or ""),
+        ("tries again", row.replaces or ""),
         ("run", workflow_id(row.id) if starts_a_run(Reference(row.id)) else ""),
         ("asked at", f"{row.created_at:%F %T} UTC"),
     ):

@@ -1,7 +1,8 @@
-"""When upkeep happens: one Temporal schedule per task, made or brought up to date at every start of an upkeep process.
+"""When what nobody asks for happens, by Temporal's schedules: upkeep, and the sweeps of merchants' balances.
 
-A task that still runs when its time comes again is left alone. What a schedule missed while Temporal was down is made
-good only where that helps.
+Those of upkeep are made or brought up to date at every start of an upkeep process, those of sweeps by a person. What
+still runs when its time comes again is left alone. What a schedule missed while Temporal was down is made good only
+where that helps.
 """
 
 import asyncio
@@ -22,7 +23,10 @@ from temporalio.client import (
     ScheduleUpdate,
     ScheduleUpdateInput,
 )
+from temporalio.service import RPCError, RPCStatusCode
 
+from contracts.payouts import Sweep, sweep_id
+from contracts.queues import PAYMENTS, TASK_TIMEOUT
 from contracts.upkeep import QUEUE
 
 SOON = timedelta(minutes=1)  # the shortest that Temporal keeps: nothing missed is made good
@@ -81,12 +85,43 @@ async def _ensure(client: Client, task: Task) -> None:
         spec=task.spec,
         policy=SchedulePolicy(overlap=task.overlap, catchup_window=task.missed),
     )
+    await _ensure_schedule(client, task.id, wanted)
 
+
+async def ensure_sweep(client: Client, sweep: Sweep, hour: int) -> None:
+    """Sweep every day at an hour, UTC. A day that was missed is swept late the same day; the next takes the rest."""
+    wanted = Schedule(
+        action=ScheduleActionStartWorkflow(
+            "PayoutSweep", sweep, id=f"{sweep_id(sweep)}/run", task_queue=PAYMENTS, task_timeout=TASK_TIMEOUT
+        ),
+        spec=_at(hour),
+        policy=SchedulePolicy(overlap=ScheduleOverlapPolicy.SKIP, catchup_window=LATER_THE_SAME_DAY),
+    )
+    await _ensure_schedule(client, sweep_id(sweep), wanted)
+
+
+async def sweep_now(client: Client, sweep: Sweep) -> None:
+    """Sweep at once, by its schedule."""
+    await client.get_schedule_handle(sweep_id(sweep)).trigger()
+
+
+async def remove_sweep(client: Client, sweep: Sweep) -> bool:
+    """Sweep no more; False where there was no such schedule. A payout that was started goes on."""
+    try:
+        await client.get_schedule_handle(sweep_id(sweep)).delete()
+    except RPCError as failure:
+        if failure.status is not RPCStatusCode.NOT_FOUND:
+            raise
+        return False
+    return True
+
+
+async def _ensure_schedule(client: Client, name: str, wanted: Schedule) -> None:
     def renewed(standing: ScheduleUpdateInput) -> ScheduleUpdate:
         wanted.state = standing.description.schedule.state
         return ScheduleUpdate(wanted)
 
     try:
-        await client.create_schedule(task.id, wanted)
+        await client.create_schedule(name, wanted)
     except ScheduleAlreadyRunningError:
-        await client.get_schedule_handle(task.id).update(renewed)
+        await client.get_schedule_handle(name).update(renewed)

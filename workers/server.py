@@ -3,8 +3,7 @@
 import asyncio
 import os
 import sys
-import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Mapping
 from contextlib import AsyncExitStack
 from typing import Any, TypeVar
 
@@ -14,27 +13,37 @@ import uvicorn
 from fastapi import FastAPI
 from temporalio.client import Client
 
-from adapters.providers.simulator import webhooks as simulator
 from api import ports
 from api.app import build, build_closed
 from api.audit import LoggedAudit
+from api.parked import TemporalParked
 from api.runs import TemporalRuns
 from domain.errors import Unavailable
 from domain.ids import ClientId, OperationId
+from identity import operators
 from identity.clients import Client as Initiator
-from identity.clients import Scope, StaticClients
+from identity.clients import Clients, NoClients, Scope, StaticClients
 from identity.policy import require_development
 from ledger.journal import Journal
 from observability.logging import configure
 from records import claims as kept
+from records.approvals import Approvals
 from records.claims import Claims
 from records.inbox import Inbox
 from records.operations import Operations
-from workers.providers import profile_of_simulator
+from workers.providers import Check, routes, webhook_checks
 from workers.settings import Mode, Settings
 from workers.wiring import database, temporal
 
 DEVELOPMENT_CLIENT = ClientId("development")
+CANNOT_ANSWER_NOW = (
+    OSError,
+    TimeoutError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.InterfaceError,
+    asyncpg.OperatorInterventionError,  # it starts, recovers, or shuts down
+    asyncpg.InsufficientResourcesError,  # its disk is full, or it has no place for another connection
+)
 T = TypeVar("T")
 
 log = structlog.get_logger()
@@ -45,13 +54,13 @@ async def main() -> None:
     settings = Settings()
     configure("api", settings.log_level)
     async with AsyncExitStack() as stack:
-        if settings.development_token is None:
+        if settings.development_token is None and not settings.operators:
             app = build_closed()
             log.warning("api.closed", why="no credentials are configured: only /healthz is answered")
         else:
-            require_development(host=settings.api_host, mode=settings.mode)
+            credentials = clients_of(settings), operators.parse(settings.operators)  # refused before anything is opened
             pool = await stack.enter_async_context(database(settings.api_database_url, settings))
-            app = open_app(settings, pool, await temporal(settings))
+            app = open_app(settings, *credentials, pool, await temporal(settings))
         config = uvicorn.Config(
             app,
             host=settings.api_host,
@@ -63,23 +72,29 @@ async def main() -> None:
         await uvicorn.Server(config).serve()
 
 
-def open_app(settings: Settings, pool: asyncpg.Pool, client: Client) -> FastAPI:
+def open_app(
+    settings: Settings, clients: Clients, people: operators.Operators, pool: asyncpg.Pool, client: Client
+) -> FastAPI:
     """Build the API over a database and an engine."""
-    assert settings.development_token is not None
-    initiator = Initiator(id=DEVELOPMENT_CLIENT, scopes=frozenset(Scope))
+    first, *others = routes(settings)
     return build(
         ports.Dependencies(
-            clients=StaticClients(settings.development_token.get_secret_value(), initiator),
+            clients=clients,
+            operators=people,
             claims=KeptClaims(Claims(pool)),
-            reads=_available(Operations(pool)),
-            balances=_available(Journal(pool)),
+            reads=available(Operations(pool)),
+            balances=available(Journal(pool)),
             inbox=KeptInbox(Inbox(pool)),
-            webhooks=Webhooks(settings.webhook_secret.get_secret_value()),
+            webhooks=Webhooks(webhook_checks(settings)),
             runs=TemporalRuns(client),
+            parked=TemporalParked(client),
+            approvals=available(Approvals(pool)),
             audit=LoggedAudit(),
             terms=ports.Terms(
-                promises=profile_of_simulator(settings).promises(settings.patience),
+                promises=first,
+                routes=tuple(others),
                 window_seconds=settings.authorization_window_seconds,
+                warning_seconds=settings.authorization_warning_seconds,
                 fee_basis_points=settings.fee_basis_points,
                 mode="live" if settings.mode is Mode.LIVE else "test",
             ),
@@ -89,6 +104,18 @@ def open_app(settings: Settings, pool: asyncpg.Pool, client: Client) -> FastAPI:
             },
         )
     )
+
+
+def clients_of(settings: Settings) -> Clients:
+    """The development client; without one nobody, and the API is for operators and providers alone.
+
+    Raises `StaticClientRefused` where the development client may not be used.
+    """
+    if settings.development_token is None:
+        return NoClients()
+    require_development(host=settings.api_host, mode=settings.mode)
+    initiator = Initiator(id=DEVELOPMENT_CLIENT, scopes=frozenset(Scope))
+    return StaticClients(settings.development_token.get_secret_value(), initiator)
 
 
 class KeptClaims:
@@ -109,7 +136,7 @@ class KeptClaims:
     ) -> ports.Claimed | ports.InFlight | ports.StoredAnswer | ports.Mismatch:
         """See `ports.Claims`."""
         asked = self._claims.claim(client, mode, key, operation, fingerprint, resource, lease_seconds)
-        match await _reached(asked):
+        match await reached(asked):
             case kept.Claimed() as mine:
                 return ports.Claimed(
                     fence=mine.fence,
@@ -128,12 +155,12 @@ class KeptClaims:
         self, client: ClientId, mode: str, key: str, fence: int, status: int, headers: Mapping[str, str], body: bytes
     ) -> ports.StoredAnswer | None:
         """See `ports.Claims`."""
-        stored = await _reached(self._claims.finish(client, mode, key, fence, status, headers, body))
+        stored = await reached(self._claims.finish(client, mode, key, fence, status, headers, body))
         return _stored(stored) if stored else None
 
     async def release(self, client: ClientId, mode: str, key: str, fence: int) -> None:
         """See `ports.Claims`."""
-        await _reached(self._claims.release(client, mode, key, fence))
+        await reached(self._claims.release(client, mode, key, fence))
 
 
 class KeptInbox:
@@ -144,16 +171,14 @@ class KeptInbox:
 
     async def receive(self, provider: str, event_id: str, raw: bytes) -> ports.Received:
         """See `ports.Inbox`."""
-        return ports.Received(await _reached(self._inbox.receive(provider, event_id, raw)))
+        return ports.Received(await reached(self._inbox.receive(provider, event_id, raw)))
 
 
 class Webhooks:
     """The signature checks of the providers that send webhooks."""
 
-    def __init__(self, secret: str) -> None:
-        self._checks: Mapping[str, Callable[[bytes, Mapping[str, str]], str | None]] = {
-            "simulator": lambda raw, headers: simulator.event_id(raw, headers, secret, time.time()),
-        }
+    def __init__(self, checks: Mapping[str, Check]) -> None:
+        self._checks = checks
 
     def event_id(self, provider: str, raw: bytes, headers: Mapping[str, str]) -> str | None:
         """See `ports.WebhookCheck`."""
@@ -164,15 +189,15 @@ def _stored(stored: kept.StoredAnswer) -> ports.StoredAnswer:
     return ports.StoredAnswer(status=stored.status, headers=stored.headers, body=stored.body)
 
 
-async def _reached(asked: Awaitable[T]) -> T:
+async def reached(asked: Awaitable[T]) -> T:
     """Say a database that cannot be reached as what it means here: nothing was done, ask again."""
     try:
         return await asked
-    except (OSError, TimeoutError, asyncpg.PostgresConnectionError, asyncpg.InterfaceError) as failure:
+    except CANNOT_ANSWER_NOW as failure:
         raise Unavailable(f"the database does not answer: {failure}") from failure
 
 
-def _available(store: T) -> T:
+def available(store: T) -> T:
     """Let every method of a store say an unreachable database as `Unavailable`."""
 
     class Reached:
@@ -180,12 +205,12 @@ def _available(store: T) -> T:
             method = getattr(store, name)
 
             async def call(*arguments: Any, **named: Any) -> Any:
-                return await _reached(method(*arguments, **named))
+                return await reached(method(*arguments, **named))
 
             return call
 
-    reached: Any = Reached()
-    return reached
+    store_reached: Any = Reached()
+    return store_reached
 
 
 if __name__ == "__main__":

@@ -57,17 +57,38 @@ class Settings(BaseSettings):
     database_connections: int = Field(default=20, description="connections per process; more only wait for the disk")
     temporal_target: str = Field(default="127.0.0.1:7233", description="host and port of the Temporal frontend")
     temporal_namespace: str = Field(default="default", description="the namespace that the runs live in")
+    deployment_name: str = Field(
+        default="holdfast",
+        description="what all builds of this installation are called together at Temporal",
+        pattern=r"^[a-z][a-z0-9_-]{0,62}$",  # Temporal joins it and the build id by `:` or `.`
+    )
+    build_id: str = Field(
+        default="",
+        description="what this build is called, e.g. its commit; without one runs are not pinned to their build",
+        pattern=r"^([A-Za-z0-9][A-Za-z0-9._-]{0,127})?$",
+    )
 
     api_host: str = Field(
-        default="127.0.0.1", description="where the API listens; beyond loopback it answers `/healthz` only"
+        default="127.0.0.1", description="where the API listens; the development client is refused beyond loopback"
     )
     api_port: int = Field(default=8080, description="the API's port")
     development_token: SecretStr | None = Field(
         default=None, description="bearer token of the development client; refused when live or beyond loopback"
     )
+    operators: str = Field(
+        default="",
+        description="who operates: name and SHA-256 of a token each, separated by commas (`holdfast new-operator`)",
+    )
+    api_url: str = Field(
+        default="", description="where operators' commands find the API; unset: this machine, at the API's port"
+    )
 
     simulator_url: str = Field(default="http://127.0.0.1:8090", description="where the provider simulator listens")
     simulator_secret: SecretStr = Field(default=SecretStr(KNOWN_TO_ALL), description="bearer token for the simulator")
+    simulator_b_url: str = Field(
+        default="",
+        description="where a second account with the simulator is, asked after the first; empty: there is none",
+    )
     simulator_horizon_seconds: float = Field(
         default=10, description="late-effect horizon of the simulator: how late an effect may appear after we gave up"
     )
@@ -95,6 +116,11 @@ class Settings(BaseSettings):
     )
     authorization_window_seconds: float = Field(
         default=7 * 86_400, description="how long an authorization may stand; card schemes give seven days", gt=0
+    )
+    authorization_warning_seconds: float = Field(
+        default=86_400,
+        description="how long before an authorization's end its initiator is warned; a working day to ship, or void",
+        ge=0,
     )
     attention_after_seconds: float = Field(
         default=900, description="when a doubt, or an undo without an answer, calls for a person", gt=0

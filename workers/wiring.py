@@ -1,13 +1,15 @@
 """The composition root: the only place where every part meets its counterparts."""
 
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any
 
 import asyncpg
 from pydantic import SecretStr
 from temporalio.client import Client
+from temporalio.common import VersioningBehavior
 from temporalio.worker import PollerBehaviorSimpleMaximum, Worker
 
 from activities.books import OurBooks
@@ -16,22 +18,29 @@ from activities.upkeep import LedgerUpkeep
 from adapters.port import PaymentProvider
 from contracts import queues
 from contracts import upkeep as upkeep_contract
+from contracts.books import Books
 from contracts.payloads import DATA_CONVERTER
+from contracts.provider import Provider
+from identity.standing import Standings
 from ledger.journal import Journal
 from ledger.months import Months
+from records.approvals import Approvals
 from records.calls import CallJournal
 from records.claims import Claims
 from records.operations import Operations
-from risk.rules import EMPTY
-from workers import durability, ledger_upkeep
+from risk.gate import Gate
+from workers import deployment, durability, ledger_upkeep
 from workers.sandbox import SANDBOX
 from workers.settings import Settings
+from workflows.dispute import DisputeWorkflow
+from workflows.late import LateWorkflow
 from workflows.payment import PaymentWorkflow
 from workflows.payout import PayoutWorkflow
 from workflows.refund import RefundWorkflow
+from workflows.sweep import PayoutBatch, PayoutSweep
 from workflows.upkeep import WORKFLOWS as UPKEEP_WORKFLOWS
 
-WORKFLOWS = (PaymentWorkflow, RefundWorkflow, PayoutWorkflow)
+WORKFLOWS = (PaymentWorkflow, RefundWorkflow, PayoutWorkflow, DisputeWorkflow, LateWorkflow, PayoutSweep, PayoutBatch)
 ARCHIVIST = "upkeep"  # whom the audit names where no person asked
 SESSION = {"application_name": "holdfast", "default_transaction_isolation": "read committed"}
 
@@ -83,9 +92,53 @@ class Carried:
 def carried(pool: asyncpg.Pool, ports: Mapping[str, PaymentProvider]) -> Carried:
     """Carry the contracts out over a database and providers."""
     return Carried(
-        books=OurBooks(Journal(pool), Operations(pool), EMPTY),
+        books=OurBooks(Journal(pool), Operations(pool), Gate(pool, Standings(pool)), Approvals(pool)),
         provider=ProviderCalls(ports, CallJournal(pool)),
     )
+
+
+def of_books(books: Books) -> list[Callable[..., Any]]:
+    """The activities of our own books, which the queue of the runs serves."""
+    return [
+        books.prepare_payment,
+        books.prepare_refund,
+        books.prepare_payout,
+        books.prepare_increment,
+        books.prepare_dispute,
+        books.release,
+        books.book_capture,
+        books.book_refund,
+        books.book_payout_accepted,
+        books.book_payout_paid,
+        books.book_payout_failed,
+        books.book_capture_failed,
+        books.book_refund_failed,
+        books.book_payout_returned,
+        books.book_withdrawn,
+        books.book_dispute_won,
+        books.book_dispute_lost,
+        books.available,
+        books.stands,
+        books.check_approvals,
+        books.note,
+    ]
+
+
+def of_effects(provider: Provider) -> list[Callable[..., Any]]:
+    """The activities that a provider's queue of effects serves."""
+    return [
+        provider.authorize,
+        provider.capture,
+        provider.refund,
+        provider.pay_out,
+        provider.increment,
+        provider.recall,
+    ]
+
+
+def of_repair(provider: Provider) -> list[Callable[..., Any]]:
+    """The activities that its queue of undos and inquiries serves."""
+    return [provider.void, provider.inquire]
 
 
 def workers(client: Client, settings: Settings, parts: Carried, places: Mapping[str, int]) -> list[Worker]:
@@ -95,24 +148,14 @@ def workers(client: Client, settings: Settings, parts: Carried, places: Mapping[
     """
     polls = PollerBehaviorSimpleMaximum(settings.polls)
     graceful = timedelta(seconds=settings.graceful_shutdown_seconds)
+    build = deployment.config(settings, VersioningBehavior.PINNED)
     books, provider = parts.books, parts.provider
     made = [
         Worker(
             client,
             task_queue=queues.PAYMENTS,
             workflows=WORKFLOWS,
-            activities=[
-                books.prepare_payment,
-                books.prepare_refund,
-                books.prepare_payout,
-                books.release,
-                books.book_capture,
-                books.book_refund,
-                books.book_payout_accepted,
-                books.book_payout_paid,
-                books.book_payout_failed,
-                books.note,
-            ],
+            activities=of_books(books),
             workflow_runner=SANDBOX,
             workflow_failure_exception_types=[],  # a bug fails the task, never the run
             max_cached_workflows=settings.cached_workflows,
@@ -123,13 +166,13 @@ def workers(client: Client, settings: Settings, parts: Carried, places: Mapping[
             # A worker that is gone leaves its runs' tasks to others after so long; the default is ten seconds.
             sticky_queue_schedule_to_start_timeout=timedelta(seconds=2),
             graceful_shutdown_timeout=graceful,
+            deployment_config=build,
         )
     ]
     for name, at_once in places.items():
-        effects = [provider.authorize, provider.capture, provider.refund, provider.pay_out]
         for queue, activities in (
-            (queues.effects(name), effects),
-            (queues.repair(name), [provider.void, provider.inquire]),
+            (queues.effects(name), of_effects(provider)),
+            (queues.repair(name), of_repair(provider)),
         ):
             made.append(
                 Worker(
@@ -139,6 +182,7 @@ def workers(client: Client, settings: Settings, parts: Carried, places: Mapping[
                     max_concurrent_activities=at_once,
                     activity_task_poller_behavior=polls,
                     graceful_shutdown_timeout=graceful,
+                    deployment_config=build,
                 )
             )
     return made
@@ -168,4 +212,5 @@ def upkeep_worker(client: Client, settings: Settings, upkeep: LedgerUpkeep) -> W
         max_cached_workflows=20,  # each lives for one activity
         max_concurrent_activities=5,  # one of each task: more would only wait for the same disk
         graceful_shutdown_timeout=timedelta(seconds=settings.graceful_shutdown_seconds),
+        deployment_config=deployment.config(settings, VersioningBehavior.AUTO_UPGRADE),  # runs are short, and repeat
     )

@@ -10,8 +10,8 @@ from contextlib import AsyncExitStack
 import structlog
 
 from observability.logging import configure
-from workers import relay
-from workers.providers import ports, wires
+from workers.providers import ports, routes, wires
+from workers.relay import Relay
 from workers.settings import Settings
 from workers.wiring import carried, database, temporal, workers
 
@@ -36,7 +36,8 @@ async def main() -> None:
         places = {name: wire.profile.at_once for name, wire in opened.items()}
         for worker in workers(client, settings, parts, places):
             await stack.enter_async_context(worker)
-        relaying = asyncio.create_task(relay.run(client, pool))
+        relay = Relay(client, pool, {promises.provider: promises for promises in routes(settings)})
+        relaying = asyncio.create_task(relay.run())
         log.info("worker.started", queues=len(places) * 2 + 1)
         await stop.wait()
         log.info("worker.stopping")

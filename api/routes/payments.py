@@ -2,7 +2,7 @@
 
 from api import resources
 from api.answers import Answer
-from api.bodies import PageQuery, PaymentBody
+from api.bodies import PageQuery, PaymentBody, ReturnBody
 from api.problems import OF_AMOUNTS, Code
 from api.registrar import Asked, Auth, Idempotency, Operation
 from api.resources import PaymentList, PaymentPage, PaymentResource, TimelineList
@@ -53,12 +53,22 @@ async def create(asked: Asked[PaymentBody]) -> Answer:
         automatic=body.capture == "automatic",
         window_seconds=terms.window_seconds,
         fee_basis_points=terms.fee_basis_points,
+        routes=terms.routes,
+        warn_before_seconds=terms.warn_before_seconds,
+        country=body.country or "",
     )
     return await start(PAYMENTS, asked, command)
 
 
 async def show(asked: Asked[PaymentBody]) -> Answer:
     """Show a payment with its timeline."""
+    return await page(PAYMENTS, asked, PaymentPage)
+
+
+async def challenge_return(asked: Asked[ReturnBody]) -> Answer:
+    """The payer is back: have the provider asked how it went, and show the payment."""
+    payment = await find(PAYMENTS, asked, asked.path["id"])
+    await asked.deps.runs.returned(payment.id, wait_seconds=asked.wait_seconds)
     return await page(PAYMENTS, asked, PaymentPage)
 
 
@@ -102,6 +112,21 @@ OPERATIONS = (
             Code.NOT_STARTED,
             *OF_AMOUNTS,
         ),
+    ),
+    Operation(
+        id="returnFromChallenge",
+        method="POST",
+        path="/v1/payments/{id}/challenge-return",
+        summary="Say that the payer has come back from the challenge, and show the payment",
+        perform=challenge_return,
+        answers={200: PaymentPage},
+        auth=Auth.BEARER,
+        scope=Scope.PAYMENTS_CREATE,
+        idempotency=Idempotency.CONTENT,
+        audit="payment.challenge.returned",
+        body=ReturnBody,
+        body_optional=True,
+        errors=(Code.PAYMENT_NOT_FOUND,),
     ),
     Operation(
         id="listPayments",

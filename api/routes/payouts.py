@@ -2,23 +2,25 @@
 
 from api import resources
 from api.answers import Answer
-from api.bodies import PageQuery, PayoutBody
+from api.bodies import PageQuery, PayoutBody, RecallBody
 from api.problems import OF_AMOUNTS, Code
 from api.registrar import Asked, Auth, Idempotency, Operation
-from api.resources import PayoutList, PayoutPage, PayoutResource
+from api.resources import PayoutList, PayoutPage, PayoutResource, RecallResource
+from api.routes.parts import owner_of, part
 from api.routes.started import (
     STALE,
     Kind,
     admitted_until,
     asked_operation,
     before,
+    created,
     made,
     must_be_permitted,
     page,
     start,
 )
-from domain.commands import Payout
-from domain.ids import MerchantId, Prefix
+from domain.commands import Payout, Void
+from domain.ids import MerchantId, OperationId, Prefix
 from domain.lifecycle import PAYOUT, PayoutState
 from domain.money import Money
 from domain.outcomes import Reason
@@ -31,7 +33,11 @@ PAYOUTS = Kind(
     row=lambda reads, operation: reads.payout(operation),
     show=lambda operation, asked, known, live: resources.payout(operation, asked, known, live=live),
     missing=Code.PAYOUT_NOT_FOUND,
-    refusals={**STALE, (PayoutState.DENIED, Reason.INSUFFICIENT_FUNDS): Code.INSUFFICIENT_FUNDS},
+    refusals={
+        **STALE,
+        (PayoutState.DENIED, Reason.INSUFFICIENT_FUNDS): Code.INSUFFICIENT_FUNDS,
+        (PayoutState.DENIED, Reason.NOT_REPLACEABLE): Code.NOT_REPLACEABLE,
+    },
 )
 
 
@@ -50,8 +56,28 @@ async def create(asked: Asked[PayoutBody]) -> Answer:
         admit_until=admitted_until(asked),
         merchant_reference=body.merchant_reference or "",
         destination=body.destination,
+        replaces=OperationId(body.replaces) if body.replaces else None,
     )
     return await start(PAYOUTS, asked, command)
+
+
+async def recall(asked: Asked[RecallBody]) -> Answer:
+    """Call a payout back that has not arrived."""
+    operation, reads = asked_operation(asked), asked.deps.reads
+    payout = await owner_of(PAYOUTS, asked, reads.void)
+    command = Void(id=operation, fingerprint=asked.fingerprint.hex())
+    heard = await asked.deps.runs.recall(payout.id, command, wait_seconds=asked.wait_seconds)
+    told = await part(PAYOUTS, asked, payout, heard, reads.void)
+    shown = RecallResource(
+        id=operation,
+        payout=payout.id,
+        status=told.status,
+        failure_code=told.reason or None,
+        payout_status=PayoutState(told.owner_state),
+        created_at=created(asked),
+        livemode=asked.deps.terms.is_live,
+    )
+    return made(told.http_status, shown, f"{PAYOUTS.path}/{payout.id}")
 
 
 async def show(asked: Asked[PayoutBody]) -> Answer:
@@ -87,7 +113,29 @@ OPERATIONS = (
         audit="payout.requested",
         makes=Prefix.PAYOUT,
         body=PayoutBody,
-        errors=(Code.MERCHANT_NOT_PERMITTED, Code.NOT_STARTED, Code.INSUFFICIENT_FUNDS, *OF_AMOUNTS),
+        errors=(
+            Code.MERCHANT_NOT_PERMITTED,
+            Code.NOT_STARTED,
+            Code.INSUFFICIENT_FUNDS,
+            Code.NOT_REPLACEABLE,
+            *OF_AMOUNTS,
+        ),
+    ),
+    Operation(
+        id="recallPayout",
+        method="POST",
+        path="/v1/payouts/{id}/recall",
+        summary="Call a payout back that has not arrived",
+        perform=recall,
+        answers={201: RecallResource, 202: RecallResource},
+        auth=Auth.BEARER,
+        scope=Scope.PAYOUTS_RECALL,
+        idempotency=Idempotency.KEY,
+        audit="payout.recall.requested",
+        makes=Prefix.VOID,
+        body=RecallBody,
+        body_optional=True,
+        errors=(Code.PAYOUT_NOT_FOUND, Code.INVALID_STATE, Code.OPERATION_IN_DOUBT, Code.NOT_SUPPORTED),
     ),
     Operation(
         id="listPayouts",

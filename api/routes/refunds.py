@@ -27,6 +27,7 @@ REFUNDS = Kind(
     refusals={
         **STALE,
         (RefundState.REJECTED, Reason.REFUND_EXCEEDS_CAPTURED): Code.REFUND_EXCEEDS_CAPTURED,
+        (RefundState.REJECTED, Reason.PAYMENT_DISPUTED): Code.PAYMENT_DISPUTED,
     },
 )
 
@@ -40,14 +41,13 @@ async def create(asked: Asked[RefundBody]) -> Answer:
         raise invalid(Code.CURRENCY_MISMATCH, "/currency")
     money = Money(body.amount, body.currency)
     await _must_be_refundable(asked, payment, money)
-    assert payment.provider == terms.promises.provider, f"{payment.id} is of {payment.provider}"
     command = Refund(
         id=asked_operation(asked),
         fingerprint=asked.fingerprint.hex(),
         client=asked.client.id,
         merchant=payment.merchant,
         money=money,
-        promises=terms.promises,
+        promises=terms.of(payment.provider),  # where the money was taken, whoever takes it today
         admit_until=admitted_until(asked),
         merchant_reference=body.merchant_reference or "",
         payment=payment.id,
@@ -95,6 +95,7 @@ OPERATIONS = (
             Code.PAYMENT_NOT_FOUND,
             Code.NOT_STARTED,
             Code.REFUND_EXCEEDS_CAPTURED,
+            Code.PAYMENT_DISPUTED,
             Code.CURRENCY_MISMATCH,
             *OF_AMOUNTS,
         ),

@@ -1,4 +1,4 @@
-"""What payments, refunds and payouts have in common: a run of their own, a row, and a place where they are shown.
+"""What payments, refunds, payouts and disputes have in common: a run of their own, a row, and a page.
 
 A start is answered from the run's receipt; from the row where the run has closed; and with 202 where it is taken and
 not done. The three never meet in one answer, and none of them is a guess.
@@ -22,7 +22,7 @@ from api.resources import Known
 from domain.commands import Payment, Payout, Refund
 from domain.ids import OperationId, Prefix, is_operation_id
 from domain.lifecycle import Lifecycle, is_terminal
-from domain.outcomes import Reason, Receipt
+from domain.outcomes import Outcome, Reason, Receipt
 
 DOUBT_RETRY_SECONDS = 5  # the first inquiries of a doubt are seconds apart
 Show = Callable[[OperationId, Requested, Known, bool], BaseModel]
@@ -30,7 +30,7 @@ Show = Callable[[OperationId, Requested, Known, bool], BaseModel]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Kind:
-    """One of the three. `refusals` are the ends that are told as problems, by state and reason."""
+    """One of the four. `refusals` are the ends that are told as problems, by state and reason."""
 
     prefix: Prefix
     path: str
@@ -51,6 +51,9 @@ async def start(kind: Kind, asked: Asked[Any], command: Payment | Refund | Payou
     deps = asked.deps
     heard = await deps.runs.start(command, created_at=created_at, wait_seconds=asked.wait_seconds)
     match heard:
+        case Receipt(outcome=Outcome.PENDING):  # the run lets its initiator go: the payer is asked, or a person
+            must_be_ours(asked, heard.fingerprint)
+            return await _underway(kind, asked, requested)
         case Receipt():
             must_be_ours(asked, heard.fingerprint)
             return _ended(kind, asked, requested, resources.from_receipt(heard))
@@ -61,11 +64,17 @@ async def start(kind: Kind, asked: Asked[Any], command: Payment | Refund | Payou
             must_be_ours(asked, row.fingerprint)
             return _ended(kind, asked, requested, resources.from_row(row))
         case Silence.UNDERWAY:
-            view = await deps.runs.view(command.id)
-            known = resources.from_view(view) if view else resources.nothing_yet(command.money)
-            return made(202, _shown(kind, asked, command.id, requested, known), f"{kind.path}/{command.id}")
+            return await _underway(kind, asked, requested)
         case Refusal():
             raise refused(heard)
+
+
+async def _underway(kind: Kind, asked: Asked[Any], requested: Requested) -> Answer:
+    """Say what is known while it is not done: what the run says, or nothing."""
+    operation = asked_operation(asked)
+    view = await asked.deps.runs.view(operation)
+    known = resources.from_view(view) if view else resources.nothing_yet(requested.money)
+    return made(202, _shown(kind, asked, operation, requested, known), f"{kind.path}/{operation}")
 
 
 def _ended(kind: Kind, asked: Asked[Any], requested: Requested, known: Known) -> Answer:
@@ -170,6 +179,8 @@ def refused(refusal: Refusal) -> Problem:
             return Problem(Code.CAPTURE_EXCEEDS_AUTHORIZATION)
         case Refusal.INVALID_STATE:
             return Problem(Code.INVALID_STATE)
+        case Refusal.NOT_SUPPORTED:
+            return Problem(Code.NOT_SUPPORTED)
 
 
 def made(status: int, resource: BaseModel, location: str | None = None) -> Answer:

@@ -11,16 +11,20 @@ from pydantic import BaseModel, ValidationError
 from api.app import OPERATIONS, build
 from api.problems import SPECS, Code
 from api.registrar import Auth, Idempotency, Operation
+from identity import operators
 from identity.clients import Client, Scope, StaticClients
+from identity.operators import OperatorScope
 from tests.support import openapi
-from tests.support.api import CLIENT, PROVIDER, SAMPLES, TOKEN, edge, http, key
+from tests.support.api import ANN, CLIENT, PROVIDER, REPEATABLE, SAMPLES, TOKEN, Edge, edge, http, key
 
 EXTENSIONS = ("x-auth", "x-scope", "x-idempotency", "x-audit")
 SAFE = {"get", "head", "options"}
 
 CHANGES = [operation for operation in OPERATIONS if operation.changes_state]
 KEYED = [operation for operation in OPERATIONS if operation.idempotency is Idempotency.KEY]
+CONTENT = [operation for operation in OPERATIONS if operation.idempotency is Idempotency.CONTENT]
 WITH_TOKEN = [operation for operation in OPERATIONS if operation.auth is Auth.BEARER]
+OF_PEOPLE = [operation for operation in OPERATIONS if operation.auth is Auth.OPERATOR]
 
 
 def name(operation: Operation[Any]) -> str:
@@ -35,15 +39,21 @@ def emitted() -> dict[str, Any]:
 
 def sample(operation: Operation[Any]) -> tuple[str, dict[str, Any] | None]:
     """A path and a body that are well formed."""
-    if operation.id in SAMPLES:
-        return SAMPLES[operation.id]
-    return operation.path.replace("{id}", "x").replace("{code}", "x").replace("{provider}", PROVIDER), None
+    if known := {**SAMPLES, **REPEATABLE}.get(operation.id):
+        return known
+    path = operation.document_path.replace("{id}", "x").replace("{code}", "x").replace("{run}", "x")
+    return path.replace("{provider}", PROVIDER), None
 
 
 async def ask(client: httpx.AsyncClient, operation: Operation[Any], **headers: str) -> httpx.Response:
     """Ask for an operation."""
     path, content = sample(operation)
     return await client.request(operation.method, path, json=content, headers=headers)
+
+
+def allowed(made: Edge, operation: Operation[Any]) -> httpx.AsyncClient:
+    """A client of whoever may ask for it."""
+    return made.of(ANN) if operation.auth is Auth.OPERATOR else made.http()
 
 
 def test_the_committed_document_is_the_emitted_one() -> None:
@@ -58,8 +68,8 @@ def test_the_guides_tables_say_what_the_code_says() -> None:
 
 def test_the_guides_examples_are_requests_that_the_api_takes() -> None:
     bodies = re.findall(r"-d '(.*?)'", openapi.GUIDE.read_text(), flags=re.DOTALL)
-    models = [operation.body for operation in KEYED if operation.body is not None]
-    assert len(bodies) >= len(models) - 1  # a void has none
+    models = [operation.body for operation in (*KEYED, *CONTENT) if operation.body is not None]
+    assert len(bodies) >= len([operation for operation in KEYED if not operation.body_optional])
     for content in bodies:
         fitting = [model for model in models if _fits(model, content)]
         assert fitting, content
@@ -103,7 +113,7 @@ def test_there_is_no_route_outside_the_registry() -> None:
 def test_every_problem_of_an_operation_is_in_its_document() -> None:
     paths = emitted()["paths"]
     for operation in OPERATIONS:
-        written = paths[operation.path][operation.method.lower()]
+        written = paths[operation.document_path][operation.method.lower()]
         assert written["operationId"] == operation.id
         for code in operation.codes:
             assert str(SPECS[code].status) in written["responses"], (operation.id, code)
@@ -117,7 +127,7 @@ def test_every_reference_in_the_document_leads_somewhere() -> None:
     assert set(references) <= set(document["components"]["schemas"])
 
 
-@pytest.mark.parametrize("operation", WITH_TOKEN, ids=name)
+@pytest.mark.parametrize("operation", [*WITH_TOKEN, *OF_PEOPLE], ids=name)
 async def test_without_a_token_401(operation: Operation[Any]) -> None:
     made = edge()
     async with http(made.build(), token=None) as client:
@@ -140,11 +150,46 @@ async def test_with_every_scope_but_its_own_403(operation: Operation[Any]) -> No
 @pytest.mark.parametrize("operation", WITH_TOKEN, ids=name)
 async def test_with_no_scope_but_its_own_it_is_let_in(operation: Operation[Any]) -> None:
     made = edge()
-    assert operation.scope is not None
+    assert isinstance(operation.scope, Scope)
     made.clients = StaticClients(TOKEN, Client(id=CLIENT.id, scopes=frozenset({operation.scope})))
     async with made.http() as client:
         answer = await ask(client, operation, **key("k"))
     assert answer.status_code not in (401, 403)
+
+
+@pytest.mark.parametrize("operation", [*WITH_TOKEN, *OF_PEOPLE], ids=name)
+async def test_an_initiators_token_is_no_operators_and_an_operators_no_initiators(operation: Operation[Any]) -> None:
+    made = edge()
+    async with made.of(TOKEN if operation.auth is Auth.OPERATOR else ANN) as client:
+        answer = await ask(client, operation, **key("k"))
+    assert (answer.status_code, answer.json()["code"]) == (401, Code.UNAUTHENTICATED)
+    assert not made.runs.asked
+    assert not made.approvals.given
+
+
+@pytest.mark.parametrize("operation", OF_PEOPLE, ids=name)
+async def test_an_operator_with_every_scope_but_its_own_403(operation: Operation[Any]) -> None:
+    made = edge()
+    lacking = "+".join(str(each).removeprefix("operations:") for each in OperatorScope if each is not operation.scope)
+    made.people = operators.parse(f"{operators.entry('ann', ANN)}:{lacking}")
+    async with made.of(ANN) as client:
+        answer = await ask(client, operation)
+    assert (answer.status_code, answer.json()["code"]) == (403, Code.SCOPE_MISSING)
+    assert not made.approvals.given
+    assert not made.parked.retried
+
+
+@pytest.mark.parametrize("operation", CONTENT, ids=name)
+async def test_the_same_words_twice_have_one_effect_and_an_audit_event_each(operation: Operation[Any]) -> None:
+    made = edge()
+    async with allowed(made, operation) as client:
+        first = await ask(client, operation)
+        again = await ask(client, operation)
+    assert first.status_code in operation.answers, first.text
+    assert first.content == again.content
+    assert len(made.approvals.given) == (operation.id == "createApproval")
+    assert [(each.event, each.scope) for each in made.audit.written] == [(operation.audit, operation.scope)] * 2
+    assert all(each.resource and each.fingerprint for each in made.audit.written)
 
 
 @pytest.mark.parametrize("operation", KEYED, ids=name)
@@ -182,10 +227,10 @@ async def test_what_a_provider_sends_needs_its_signature(operation: Operation[An
     assert not made.inbox.events
 
 
-@pytest.mark.parametrize("operation", KEYED, ids=name)
+@pytest.mark.parametrize("operation", [*KEYED, *CONTENT], ids=name)
 async def test_what_is_answered_is_what_the_document_says(operation: Operation[Any]) -> None:
     made = edge()
-    async with made.http() as client:
+    async with allowed(made, operation) as client:
         answer = await ask(client, operation, **key("k"))
     model = operation.answers[answer.status_code]
     assert set(answer.json()) == set(model.model_fields)

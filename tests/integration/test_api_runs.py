@@ -8,18 +8,20 @@ from dataclasses import replace
 
 import pytest
 import pytest_asyncio
-from temporalio.client import Client
+from temporalio.client import Client, WorkflowUpdateFailedError
 from temporalio.common import TypedSearchAttributes
+from temporalio.exceptions import ApplicationError
 
+from api import runs as api_runs
 from api.ports import EngineUnavailable, Refusal, Requested, Silence
-from api.runs import CONFIRM_SECONDS, TemporalRuns
+from api.runs import CONFIRM_SECONDS, PaymentRun, TemporalRuns
 from contracts import attributes, queues
 from contracts.payloads import DATA_CONVERTER
-from domain.commands import Payment
-from domain.ids import Prefix
+from domain.commands import Capture, Payment
+from domain.ids import Prefix, Reference
 from domain.money import Money
 from domain.outcomes import Outcome, Receipt
-from tests.support.engine import capture, operation, payment, payout, refund, void, worker
+from tests.support.engine import PROMISES, capture, increment, operation, payment, payout, refund, void, worker
 from tests.support.stack import TemporalServer
 from tests.support.world import WORLDS
 
@@ -106,6 +108,79 @@ async def test_captures_and_voids_are_answered_by_their_receipts(runs: TemporalR
     assert (voided.state, voided.total.minor) == ("captured", 40)
 
 
+async def test_an_authorization_is_raised_and_a_payout_called_back(runs: TemporalRuns, worked: None) -> None:
+    raises = payment("api raised", promises=replace(PROMISES, increments=True))
+    await runs.start(raises, created_at=CREATED, wait_seconds=WAIT)
+    by = increment("api raise", raises, 40)
+    raised = await runs.increment(raises.id, by, wait_seconds=WAIT)
+    assert isinstance(raised, Receipt)
+    assert (raised.operation, raised.moved.minor, raised.state) == (by.id, 40, "authorized")
+    assert await runs.increment(raises.id, by, wait_seconds=WAIT) == raised
+    view = await runs.view(raises.id)
+    assert view is not None
+    assert view.amount.minor == 140
+
+    sent = payout("api recalled", promises=replace(PROMISES, recalls=True))
+    WORLDS[sent.id].script["payout.arrival"] = ["pending"] * 100
+    await runs.start(sent, created_at=CREATED, wait_seconds=WAIT)
+    back = void("api recall", sent)
+    recalled = await runs.recall(sent.id, back, wait_seconds=WAIT)
+    assert isinstance(recalled, Receipt)
+    assert (recalled.operation, recalled.outcome) == (back.id, Outcome.DONE)
+
+
+async def test_what_a_provider_does_not_offer_is_refused_and_not_sent(runs: TemporalRuns, authorized: Payment) -> None:
+    heard = await runs.increment(authorized.id, increment("api no raise", authorized, 40), wait_seconds=WAIT)
+    assert heard is Refusal.NOT_SUPPORTED
+
+
+async def test_a_payer_who_comes_back_ends_the_challenge_and_one_who_was_never_away_changes_nothing(
+    runs: TemporalRuns, client: Client, worked: None
+) -> None:
+    made = payment("api challenged")
+    world = WORLDS[made.id]
+    world.script["provider.authorize"] = ["challenged"]
+    heard = await runs.start(made, created_at=CREATED, wait_seconds=WAIT)
+    assert isinstance(heard, Receipt)
+    assert (heard.outcome, heard.state) == (Outcome.PENDING, "challenge_required")
+    world.land(Reference(f"{made.id}.a1"))
+    await runs.returned(made.id, wait_seconds=WAIT)
+    for _ in range(2):
+        view = await runs.view(made.id)
+        assert view is not None
+        assert (view.state, view.challenge) == ("authorized", "")
+        await runs.returned(made.id, wait_seconds=WAIT)
+    await runs.void(made.id, void("api challenged", made), wait_seconds=WAIT)
+    await client.get_workflow_handle(queues.workflow_id(made.id)).result()
+    await runs.returned(made.id, wait_seconds=WAIT)  # long closed
+
+
+async def test_a_run_that_moves_on_is_asked_again_until_it_has(
+    runs: TemporalRuns, authorized: Payment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    part = capture("api moving", authorized, 40)
+    came = iter([Moving, Moving])
+
+    async def moving(run: PaymentRun, of: Capture) -> Receipt:
+        if (failed := next(came, None)) is not None:
+            raise failed()
+        return await real(run, of)
+
+    real = api_runs._capture  # pyright: ignore[reportPrivateUsage]
+    monkeypatch.setattr(api_runs, "_capture", moving)
+    heard = await runs.capture(authorized.id, part, wait_seconds=WAIT)
+    assert isinstance(heard, Receipt)
+    assert (heard.operation, heard.moved.minor) == (part.id, 40)
+    assert next(came, None) is None
+
+
+class Moving(WorkflowUpdateFailedError):
+    """What a run answers that goes on under a new history this very moment."""
+
+    def __init__(self) -> None:
+        super().__init__(ApplicationError("ask again", type="Moving"))
+
+
 async def test_what_a_validator_refuses_is_a_refusal_and_no_silence(runs: TemporalRuns, authorized: Payment) -> None:
     too_much = capture("api too much", authorized, 101)
     heard = await runs.capture(authorized.id, too_much, wait_seconds=WAIT)
@@ -187,7 +262,7 @@ async def test_an_operator_finds_the_run_by_what_it_is_about(
 
 
 async def test_an_engine_that_is_gone_is_said_so_in_time(temporal: TemporalServer) -> None:
-    async with _cable(temporal.target) as (target, cut):
+    async with cable(temporal.target) as (target, cut):
         runs = TemporalRuns(await Client.connect(target, data_converter=DATA_CONVERTER))
         await cut()
         made = payment("api gone")
@@ -209,7 +284,7 @@ async def test_a_request_that_is_cancelled_is_cancelled(runs: TemporalRuns) -> N
 
 
 @asynccontextmanager
-async def _cable(target: str) -> AsyncGenerator[tuple[str, Callable[[], Awaitable[None]]]]:
+async def cable(target: str) -> AsyncGenerator[tuple[str, Callable[[], Awaitable[None]]]]:
     """A way to the engine that can be cut."""
     host, _, port = target.partition(":")
     ends: list[asyncio.StreamWriter] = []

@@ -5,7 +5,7 @@ import asyncio
 import asyncpg
 import pytest
 
-from records.inbox import Inbox, Received, Waiting
+from records.inbox import FIRST_PAUSE, LONGEST_PAUSE, Inbox, Received, Waiting
 
 RAW = b'{"id" : "evt_1",  "amount": 12 }\n\x00\xff'
 RACERS = 16
@@ -56,3 +56,33 @@ async def test_nobody_removes_an_event_and_the_product_does_not_rewrite_one(
             await admin_pool.execute(change)
     with pytest.raises(asyncpg.InsufficientPrivilegeError):
         await pool.execute("UPDATE records.inbox SET raw = 'x'")
+
+
+async def test_an_event_that_cannot_be_handed_on_waits_and_the_others_go_on(
+    inbox: Inbox, pool: asyncpg.Pool, admin_pool: asyncpg.Pool
+) -> None:
+    for name in ("evt_1", "evt_2"):
+        await inbox.receive("simulator", name, RAW)
+    first, second = await inbox.waiting(9)
+    pauses = [await inbox.postpone(first.id) for _ in range(12)]
+    assert pauses[0] <= FIRST_PAUSE < pauses[2] < LONGEST_PAUSE
+    assert pauses[-1] > LONGEST_PAUSE / 2
+    assert await inbox.waiting(9) == [second]
+    await admin_pool.execute("UPDATE records.inbox SET next_at = clock_timestamp() WHERE id = $1", first.id)
+    assert await inbox.waiting(9) == [first, second]
+
+
+async def test_what_fits_nothing_is_listed_with_its_note_for_reconciliation(inbox: Inbox) -> None:
+    for name in ("evt_1", "evt_2", "evt_3"):
+        await inbox.receive("simulator", name, RAW)
+    one, two, three = await inbox.waiting(9)
+    await inbox.handled(one.id, "of a kind that is not known", unexplained=True)
+    await inbox.handled(two.id, "signaled payment/pay_1")
+    await inbox.handled(three.id, "about a reference that was never sent", unexplained=True)
+    listed = await inbox.unexplained()
+    assert [(each.event_id, each.raw, each.note) for each in listed] == [
+        ("evt_1", RAW, "of a kind that is not known"),
+        ("evt_3", RAW, "about a reference that was never sent"),
+    ]
+    assert [each.event_id for each in await inbox.unexplained(after=listed[0].id)] == ["evt_3"]
+    assert [each.event_id for each in await inbox.unexplained(limit=1)] == ["evt_1"]

@@ -14,7 +14,7 @@ import pytest_asyncio
 
 from domain.commands import Prepare, Row
 from domain.ids import UNWRITTEN, ClientId, MerchantId, OperationId, Prefix, Reference, Verb, derive, effect_reference
-from domain.lifecycle import PAYMENT, PAYOUT, REFUND, Lifecycle
+from domain.lifecycle import DISPUTE, PAYMENT, PAYOUT, REFUND, Lifecycle
 from domain.money import Money
 from domain.outcomes import DONE, Answer, Outcome, Reason
 from records import operations as module
@@ -239,7 +239,7 @@ async def test_a_child_is_written_when_it_is_first_told_of_and_belongs_to_its_pa
 
 async def test_rows_are_written_all_or_none(shop: Shop) -> None:
     await shop.admit()
-    broken = replace(shop.row(OperationId("inc_1"), "succeeded"), amount=euro(1))
+    broken = replace(shop.row(OperationId("fee_1"), "succeeded"), amount=euro(1))
     with pytest.raises(asyncpg.CheckViolationError):
         await shop.write(shop.row(shop.pay, "captured", total=100), broken)
     assert await shop.events() == ["payment.requested"]
@@ -282,7 +282,7 @@ async def test_an_ended_payments_sums_may_still_be_corrected(shop: Shop) -> None
 
 
 async def test_the_database_knows_the_same_ends_as_the_lifecycle_tables(pool: asyncpg.Pool) -> None:
-    tables: Mapping[str, Lifecycle[Any]] = {"pay": PAYMENT, "rfd": REFUND, "po": PAYOUT}
+    tables: Mapping[str, Lifecycle[Any]] = {"pay": PAYMENT, "rfd": REFUND, "po": PAYOUT, "dsp": DISPUTE}
     edges = {
         (kind, state.value): [each.value for each in onward]
         for kind, table in tables.items()
@@ -291,9 +291,85 @@ async def test_the_database_knows_the_same_ends_as_the_lifecycle_tables(pool: as
     exceptions = {("rfd", "succeeded", "reversed"), ("po", "paid", "returned")}
     assert all(edges[kind, state] == [onward] for kind, state, onward in exceptions)
     ends = {(kind, state, "") for (kind, state), onward in edges.items() if not onward}
-    of_one_step = {(kind, state, "") for kind in ("cap", "vd") for state in ("succeeded", "failed")}
+    of_one_step = {(kind, state, "") for kind in ("vd", "inc") for state in ("succeeded", "failed")}
+    of_one_step |= {("cap", "succeeded", "failed"), ("cap", "failed", "")}  # a provider may take a capture back
     rows = await pool.fetch("SELECT kind, state, onward FROM records.terminal")
     assert {tuple(each) for each in rows} == ends | exceptions | of_one_step
+
+
+async def test_a_capture_taken_back_has_failed_and_its_payment_has_captured_less_for_good(shop: Shop) -> None:
+    await shop.admit()
+    done = (shop.row(shop.pay, "captured", total=100), shop.row(shop.cap, "succeeded", total=100))
+    await shop.write(*done)
+    failed = replace(shop.row(shop.cap, "failed", reason="bank_says_no"), event="capture.reversed")
+    for _ in range(2):
+        await shop.write(shop.row(shop.pay, "captured", total=40), failed)
+    await shop.write(*done)  # of a worker that was thought dead
+    assert (await shop.payment()).total == euro(40)
+    capture = await shop.operations.capture(shop.cap)
+    assert capture is not None
+    assert (capture.state, capture.total, capture.reason) == ("failed", euro(0), "bank_says_no")
+    events = await shop.events()
+    assert sorted(events[3:]) == ["capture.reversed", "payment.captured"]
+
+
+async def test_an_event_of_its_own_name_is_told_once_and_keeps_why_the_operation_ended(shop: Shop) -> None:
+    refund = shop.id(Prefix.REFUND)
+    await shop.admit()
+    await shop.admit(refund)
+    await shop.write(shop.row(refund, "failed", reason="account_gone"))
+    for _ in range(2):
+        await shop.write(replace(shop.row(refund, "failed", total=100), event="refund.done_late"))
+    stored = await shop.operations.refund(refund)
+    assert stored is not None
+    assert (stored.state, stored.total, stored.reason) == ("failed", euro(100), "account_gone")
+    assert (await shop.events())[2:] == ["refund.failed", "refund.done_late"]
+
+
+async def test_a_payment_is_warned_of_without_a_change_and_once(shop: Shop) -> None:
+    await shop.admit()
+    await shop.write(shop.row(shop.pay, "authorized"))
+    for _ in range(2):
+        await shop.write(replace(shop.row(shop.pay, "authorized"), event="payment.expiring"))
+    assert (await shop.events())[1:] == ["payment.authorized", "payment.expiring"]
+
+
+async def test_a_payment_may_be_routed_to_another_provider_and_its_amount_raised(shop: Shop) -> None:
+    await shop.admit()
+    await shop.write(replace(shop.row(shop.pay, "authorized"), provider="simulator_b"))
+    raised = replace(shop.row(shop.pay, "authorized"), amount=euro(150))
+    await shop.write(raised, replace(shop.row(shop.id(Prefix.INCREMENT), "succeeded"), payment=shop.pay))
+    stored, increment = await shop.payment(), await shop.operations.increment(shop.id(Prefix.INCREMENT))
+    assert (stored.provider, stored.money) == ("simulator_b", euro(150))
+    assert increment is not None
+    assert (increment.provider, increment.payment) == ("simulator_b", shop.pay)
+
+
+async def test_a_dispute_is_open_until_it_is_decided(shop: Shop) -> None:
+    dispute = shop.id(Prefix.DISPUTE)
+    await shop.admit()
+    assert not await shop.operations.disputed(shop.pay)
+    await shop.operations.admit(replace(shop.prepare(dispute), payment=shop.pay))
+    seen: list[bool] = []
+    for state in ("opened", "funds_withdrawn", "won", "funds_withdrawn", "lost"):
+        await shop.write(replace(shop.row(dispute, state), payment=shop.pay))
+        seen.append(await shop.operations.disputed(shop.pay))
+    assert seen == [True, True, False, True, False]
+    stored = await shop.operations.dispute(dispute)
+    assert stored is not None
+    assert (stored.payment, stored.client) == (shop.pay, shop.client)
+    assert [each.id for each in await shop.operations.disputes(shop.client, 9)] == [dispute]
+
+
+async def test_of_two_payouts_that_would_replace_one_at_the_same_moment_one_does(shop: Shop) -> None:
+    failed, *others = (shop.id(Prefix.PAYOUT, str(number)) for number in range(RACERS))
+    for of in (failed, *others):
+        await shop.admit(of)
+    await shop.write(replace(shop.row(failed, "failed"), payment=None))
+    replaced = await asyncio.gather(*(shop.operations.replace(of, failed) for of in others))
+    assert replaced.count(True) == 1
+    assert await shop.operations.replace(others[replaced.index(True)], failed)  # asked again: the same answer
+    assert not await shop.operations.replace(failed, shop.id(Prefix.PAYOUT, "unknown"))
 
 
 async def test_nothing_that_was_written_is_rewritten_or_removed(shop: Shop, admin_pool: asyncpg.Pool) -> None:
@@ -416,3 +492,12 @@ async def test_of_a_very_long_timeline_the_latest_moments_are_told(shop: Shop, m
     for state in ("authorizing", "authorized", "voiding"):
         await shop.write(shop.row(shop.pay, state))
     assert [each.what for each in await shop.operations.timeline(shop.pay)] == ["payment.authorized", "payment.voiding"]
+
+
+async def test_a_worker_of_the_release_before_still_writes_while_a_new_one_is_ramped(shop: Shop) -> None:
+    await shop.admit()
+    old = "SELECT records.write($1, NULL, $2, 'EUR', 100, $3, '', '', '', '', 'holdfast')"
+    await shop.pool.execute(old, shop.pay, "captured", 100)
+    stored = await shop.payment()
+    assert (stored.state, stored.total) == ("captured", euro(100))
+    assert await shop.events() == ["payment.requested", "payment.captured"]

@@ -1,7 +1,10 @@
-"""The API over ports that live in memory: runs whose effects are counted, rows that can be put there, a clock."""
+"""The API over ports that live in memory: runs whose effects are counted, rows that can be put there, a clock.
+
+Three operators, ann, bob and cyd; what waits for them is what a test puts there.
+"""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -9,16 +12,23 @@ import httpx
 from fastapi import FastAPI
 
 from api import app, ports
-from api.ports import Audited, Claimed, Claims, Heard, InFlight, Mismatch, Requested, StoredAnswer
+from api.ports import Audited, Claimed, Claims, Heard, InFlight, Mismatch, ParkedRun, Requested, StoredAnswer
 from api.resources import asked_by
-from domain.commands import Capture, Payment, Payout, Promises, Refund, Void
+from contracts.queues import workflow_id
+from domain.commands import Capture, Increment, Payment, Payout, Promises, Refund, Void
 from domain.errors import InstantArchived, Unavailable
 from domain.ids import ClientId, MerchantId, OperationId, Prefix, Reference, derive
 from domain.money import Money
-from domain.outcomes import Outcome, Receipt, View
+from domain.outcomes import Attention, Decision, Outcome, Receipt, View
+from identity import operators
 from identity.clients import Client, Clients, Scope, StaticClients
+from identity.operators import Operators
 
 TOKEN = "a development token"
+ANN, BOB, CYD = "op_of_ann", "op_of_bob", "op_of_cyd"  # tokens
+PEOPLE = operators.parse(
+    ",".join(operators.entry(name, token) for name, token in (("ann", ANN), ("bob", BOB), ("cyd", CYD)))
+)
 CLIENT = Client(id=ClientId("dev"), scopes=frozenset(Scope))
 PROVIDER = "simulator"
 NOW = datetime(2026, 11, 25, 12, 0, tzinfo=UTC)
@@ -37,6 +47,8 @@ TERMS = ports.Terms(
 PAYMENT_ID = derive(Prefix.PAYMENT, client="dev", mode="test", operation="tests", key="a payment")
 CAPTURE_ID = derive(Prefix.CAPTURE, client="dev", mode="test", operation="tests", key="a capture")
 REFUND_ID = derive(Prefix.REFUND, client="dev", mode="test", operation="tests", key="a refund")
+INCREMENT_ID = derive(Prefix.INCREMENT, client="dev", mode="test", operation="tests", key="an increment")
+DISPUTE_ID = derive(Prefix.DISPUTE, client="dev", mode="test", operation="tests", key="a dispute")
 PAYOUT_ID = derive(Prefix.PAYOUT, client="dev", mode="test", operation="tests", key="a payout")
 
 BAKERY = MerchantId("m_bakery")
@@ -47,6 +59,9 @@ NOTHING = Money(0, "EUR")
 PAYMENT = {"amount": 1_050, "currency": "EUR", "merchant": "m_bakery", "instrument": "tok_visa"}
 PAYOUT = {"amount": 500, "currency": "EUR", "merchant": "m_bakery", "destination": "acct_ok"}
 PART = {"amount": 400, "currency": "EUR"}
+PARKED = workflow_id(PAYMENT_ID)
+PARKED_ON = Reference(f"{CAPTURE_ID}.c1")
+APPROVAL = {"reference": PARKED_ON, "outcome": "done", "evidence": "portal, capture co_1, 4.00 EUR"}
 
 # One request that succeeds for each operation that takes a key.
 SAMPLES: Mapping[str, tuple[str, dict[str, Any]]] = {
@@ -54,7 +69,16 @@ SAMPLES: Mapping[str, tuple[str, dict[str, Any]]] = {
     "createCapture": (f"/v1/payments/{PAYMENT_ID}/captures", PART),
     "voidPayment": (f"/v1/payments/{PAYMENT_ID}/void", {}),
     "createRefund": (f"/v1/payments/{PAYMENT_ID}/refunds", PART),
+    "createIncrement": (f"/v1/payments/{PAYMENT_ID}/increments", PART),
     "createPayout": ("/v1/payouts", PAYOUT),
+    "recallPayout": (f"/v1/payouts/{PAYOUT_ID}/recall", {}),
+}
+
+# And for each that has the same effect however often it is asked for.
+REPEATABLE: Mapping[str, tuple[str, dict[str, Any]]] = {
+    "returnFromChallenge": (f"/v1/payments/{PAYMENT_ID}/challenge-return", {}),
+    "createApproval": (f"/v1/attention/{PARKED}/approvals", APPROVAL),
+    "retryParked": (f"/v1/attention/{PARKED}/retry", {}),
 }
 
 
@@ -152,13 +176,16 @@ class FakeReads:
     async def _one(self, operation: OperationId) -> StoredRow | None:
         return self.rows.get(operation)
 
-    payment = capture = void = refund = payout = _one
+    payment = capture = void = increment = refund = payout = dispute = _one
 
     async def payments(self, client: ClientId, limit: int, before: ports.Before | None = None) -> Sequence[StoredRow]:
         return self._page("pay_", client, limit, before)
 
     async def payouts(self, client: ClientId, limit: int, before: ports.Before | None = None) -> Sequence[StoredRow]:
         return self._page("po_", client, limit, before)
+
+    async def disputes(self, client: ClientId, limit: int, before: ports.Before | None = None) -> Sequence[StoredRow]:
+        return self._page("dsp_", client, limit, before)
 
     async def timeline(self, operation: OperationId) -> Sequence[FakeMoment]:
         return [moment for moment in self.moments if moment.operation == operation]
@@ -228,7 +255,7 @@ class FakeWebhooks:
         return headers.get("x-event-id") if headers.get("x-signature") == "good" else None
 
 
-Command = Payment | Refund | Payout | Capture | Void
+Command = Payment | Refund | Payout | Capture | Increment | Void
 Scripted = Heard | Exception | Callable[[Command], Heard]
 
 
@@ -245,6 +272,7 @@ class FakeRuns:
     effects: dict[str, Command] = field(default_factory=dict[str, Command])
     asked: list[Command] = field(default_factory=list[Command])
     waits: list[float] = field(default_factory=list[float])
+    back: list[OperationId] = field(default_factory=list[OperationId])  # whose payers have come back
 
     async def start(self, command: Payment | Refund | Payout, *, created_at: str, wait_seconds: float) -> Heard:
         self.known.setdefault(command.id, asked_by(command, created_at))
@@ -257,6 +285,15 @@ class FakeRuns:
 
     async def void(self, payment: OperationId, void: Void, *, wait_seconds: float) -> Heard:
         return self._answer(void, wait_seconds, "voided", EUR_1050, NOTHING)
+
+    async def increment(self, payment: OperationId, increment: Increment, *, wait_seconds: float) -> Heard:
+        return self._answer(increment, wait_seconds, "authorized", increment.money, NOTHING)
+
+    async def recall(self, payout: OperationId, recall: Void, *, wait_seconds: float) -> Heard:
+        return self._answer(recall, wait_seconds, "failed", Money(500, "EUR"), NOTHING)
+
+    async def returned(self, payment: OperationId, *, wait_seconds: float) -> None:
+        self.back.append(payment)
 
     async def view(self, operation: OperationId) -> View | None:
         return self.views.get(operation)
@@ -296,6 +333,110 @@ def receipt(
     )
 
 
+@dataclass(frozen=True, kw_only=True)
+class FakeApproval:
+    """An operator's word."""
+
+    id: str
+    run: str
+    reference: str
+    outcome: Outcome
+    evidence: str
+    actor: str
+    at: datetime = NOW
+    used_by: str | None = None
+
+
+@dataclass
+class FakeApprovals:
+    """Approvals, in the order in which they were given."""
+
+    given: list[FakeApproval] = field(default_factory=list[FakeApproval])
+
+    async def give(self, run: str, reference: Reference, outcome: Outcome, evidence: str, actor: str) -> str:
+        said = (run, reference, outcome, evidence, actor)
+        for each in self.given:
+            if (each.run, each.reference, each.outcome, each.evidence, each.actor) == said:
+                return each.id
+        made = FakeApproval(
+            id=f"apr_{len(self.given)}", run=run, reference=reference, outcome=outcome, evidence=evidence, actor=actor
+        )
+        self.given.append(made)
+        return made.id
+
+    async def of(self, run: str, reference: Reference) -> Sequence[FakeApproval]:
+        return [each for each in self.given if (each.run, each.reference) == (run, reference)]
+
+    def use(self, ids: tuple[str, str]) -> None:
+        """Use two up, as the run's check does."""
+        other = dict(zip(ids, reversed(ids), strict=True))
+        self.given = [replace(each, used_by=other.get(each.id, each.used_by)) for each in self.given]
+
+
+def attention(reference: Reference = PARKED_ON, deadline: str = "2026-11-25T16:00:00+00:00") -> Attention:
+    """What a run asks of a person."""
+    return Attention(
+        reference=reference,
+        reason="undecided: nothing found",
+        owner="payments-operations",
+        since="2026-11-25T12:00:00+00:00",
+        deadline=deadline,
+        update="resolve",
+        payload="{}",
+    )
+
+
+def parked(run: str = PARKED, wanted: Attention | None = None, *, state: str = "capturing") -> ParkedRun:
+    """A run as the search and the run itself tell it."""
+    view = View(state=state, amount=EUR_1050, total=NOTHING, reason="", doubt=None, attention=wanted)
+    return ParkedRun(
+        run=run,
+        kind="Payment",
+        owner="payments-operations",
+        started_at=NOW,
+        merchant=BAKERY,
+        provider=PROVIDER,
+        view=view,
+    )
+
+
+@dataclass
+class FakeParked:
+    """What waits; a decision that is not refused ends the wait and uses its approvals up."""
+
+    approvals: FakeApprovals
+    runs: dict[str, ParkedRun] = field(default_factory=lambda: {PARKED: parked(wanted=attention())})
+    why_not: str | Exception = ""
+    retried: list[tuple[str, Reference]] = field(default_factory=list[tuple[str, Reference]])
+    decisions: list[tuple[str, Decision]] = field(default_factory=list[tuple[str, Decision]])
+
+    async def waiting(self, owner: str | None = None) -> tuple[Sequence[ParkedRun], bool]:
+        return [each for each in self.runs.values() if owner in (None, each.owner)], False
+
+    async def look(self, run: str) -> ParkedRun | None:
+        return self.runs.get(run)
+
+    async def retry(self, run: str, reference: Reference) -> str:
+        self.retried.append((run, reference))
+        return self._taken()
+
+    async def resolve(self, run: str, decision: Decision) -> str:
+        self.decisions.append((run, decision))
+        if why_not := self._taken():
+            return why_not
+        self.approvals.use(decision.approvals)
+        self.runs[run] = parked(run, state="partially_captured")
+        return ""
+
+    async def decided(self, run: str, reference: Reference) -> ParkedRun | None:
+        return self.runs.get(run)
+
+    def _taken(self) -> str:
+        if isinstance(self.why_not, Exception):
+            raise self.why_not
+        return self.why_not
+
+
 @dataclass
 class FakeAudit:
     """Audit events, kept."""
@@ -316,22 +457,31 @@ class Edge:
     runs: FakeRuns = field(default_factory=FakeRuns)
     balances: FakeBalances = field(default_factory=FakeBalances)
     inbox: FakeInbox = field(default_factory=FakeInbox)
+    approvals: FakeApprovals = field(default_factory=FakeApprovals)
     audit: FakeAudit = field(default_factory=FakeAudit)
+    people: Operators = PEOPLE
+    terms: ports.Terms = TERMS
     probes: dict[str, ports.Probe] = field(default_factory=dict[str, ports.Probe])
+
+    def __post_init__(self) -> None:
+        self.parked = FakeParked(self.approvals)
 
     def build(self) -> FastAPI:
         """Build the application."""
         return app.build(
             ports.Dependencies(
                 clients=self.clients,
+                operators=self.people,
                 claims=self.claims,
                 reads=self.reads,
                 balances=self.balances,
                 inbox=self.inbox,
                 webhooks=FakeWebhooks(),
                 runs=self.runs,
+                parked=self.parked,
+                approvals=self.approvals,
                 audit=self.audit,
-                terms=TERMS,
+                terms=self.terms,
                 probes=self.probes,
             )
         )
@@ -346,6 +496,10 @@ class Edge:
         """A client with the development token."""
         return http(self.build())
 
+    def of(self, token: str) -> httpx.AsyncClient:
+        """An operator's client."""
+        return http(self.build(), token)
+
 
 def http(application: FastAPI, token: str | None = TOKEN) -> httpx.AsyncClient:
     """A client of an application in this process."""
@@ -355,9 +509,13 @@ def http(application: FastAPI, token: str | None = TOKEN) -> httpx.AsyncClient:
 
 
 def edge(*rows: StoredRow) -> Edge:
-    """The API over fakes, with an authorized payment and these rows."""
+    """The API over fakes, with an authorized payment, a payout on its way, and these rows."""
     made = Edge()
-    made.reads.put(StoredRow(id=PAYMENT_ID, state="authorized"), *rows)
+    made.reads.put(
+        StoredRow(id=PAYMENT_ID, state="authorized"),
+        StoredRow(id=PAYOUT_ID, state="in_transit", money=Money(500, "EUR")),
+        *rows,
+    )
     return made
 
 

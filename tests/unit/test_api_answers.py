@@ -9,7 +9,7 @@ import pytest
 from api.idempotency import LEASE_SECONDS
 from api.ports import EngineUnavailable, Requested, Silence
 from api.problems import Code
-from domain.commands import Refund
+from domain.commands import Payment, Payout, Refund
 from domain.ids import ClientId
 from domain.money import Money
 from domain.outcomes import Attention, Doubt, Outcome, Reason, Receipt, View
@@ -18,15 +18,19 @@ from tests.support.api import (
     BAKERY,
     CAPTURE_ID,
     CLIENT,
+    DISPUTE_ID,
     EUR_1050,
+    INCREMENT_ID,
     NOTHING,
     NOW,
     PAYMENT,
     PAYMENT_ID,
+    PAYOUT,
     PAYOUT_ID,
     PROVIDER,
     REFUND_ID,
     SAMPLES,
+    TERMS,
     Command,
     Edge,
     FakeMoment,
@@ -116,6 +120,28 @@ ENDS: list[tuple[str, Receipt, int, dict[str, Any]]] = [
         {"code": Code.REFUND_EXCEEDS_CAPTURED},
     ),
     ("createRefund", refused("not_started", Reason.STALE), 409, {"code": Code.NOT_STARTED}),
+    ("createRefund", refused("rejected", Reason.PAYMENT_DISPUTED), 409, {"code": Code.PAYMENT_DISPUTED}),
+    ("createRefund", refused("failed", Reason.PAYMENT_DISPUTED), 201, {"status": "failed"}),  # the provider's word
+    ("createPayment", refused("blocked", Reason.REVIEW_TIMED_OUT), 201, {"status": "blocked"}),
+    ("createPayment", refused("voided", Reason.CHALLENGE_ABANDONED), 201, {"decline_code": "challenge_abandoned"}),
+    (
+        "createIncrement",
+        refused("authorized", "do_not_honor"),
+        201,
+        {"status": "failed", "failure_code": "do_not_honor"},
+    ),
+    ("createIncrement", refused("authorized", Reason.NOT_SUPPORTED), 409, {"code": Code.NOT_SUPPORTED}),
+    ("createIncrement", refused("voided", Reason.PAYMENT_CLOSED), 409, {"code": Code.INVALID_STATE}),
+    ("createPayout", refused("denied", Reason.NOT_REPLACEABLE), 409, {"code": Code.NOT_REPLACEABLE}),
+    ("createPayout", refused("denied", Reason.REFUSED_BY_OPERATORS), 201, {"status": "denied"}),
+    (
+        "recallPayout",
+        refused("in_transit", "too_late"),
+        201,
+        {"status": "failed", "failure_code": "too_late", "payout_status": "in_transit"},
+    ),
+    ("recallPayout", refused("in_transit", Reason.NOT_SUPPORTED), 409, {"code": Code.NOT_SUPPORTED}),
+    ("recallPayout", refused("paid", Reason.PAYMENT_CLOSED), 409, {"code": Code.INVALID_STATE}),
     ("createPayout", refused("denied", Reason.INSUFFICIENT_FUNDS), 409, {"code": Code.INSUFFICIENT_FUNDS}),
     ("createPayout", refused("denied", Reason.BLOCKED_BY_RISK), 201, {"status": "denied"}),
     ("createPayout", refused("failed", "insufficient_funds"), 201, {"status": "failed"}),  # the provider's word
@@ -145,6 +171,7 @@ async def test_a_payment_shows_all_that_an_initiator_needs() -> None:
         "provider": PROVIDER,
         "capture": "manual",
         "decline_code": None,
+        "challenge": None,
         "merchant_reference": None,
         "created_at": "2026-11-25T12:00:00Z",
         "livemode": False,
@@ -183,10 +210,134 @@ async def test_what_is_not_known_within_the_wait_is_202_and_says_where_to_look(o
     status, content, location = await ask(made, operation, Silence.UNDERWAY)
     assert status == 202
     assert content["status"] in ("requested", "pending")
-    read = location if operation not in ("createCapture", "voidPayment") else f"/v1/payments/{PAYMENT_ID}"
-    assert location == read
+    owners = {"recallPayout": f"/v1/payouts/{PAYOUT_ID}"} | dict.fromkeys(
+        ("createCapture", "createIncrement", "voidPayment"), f"/v1/payments/{PAYMENT_ID}"
+    )
+    assert location == owners.get(operation, location)
     async with made.http() as client:
         assert (await client.get(location)).status_code == 200
+
+
+@pytest.mark.parametrize("operation", SAMPLES)
+async def test_a_receipt_that_lets_its_initiator_go_is_202_and_not_yet_an_outcome(operation: str) -> None:
+    pending = replace(refused("approval", Reason.RISK_REVIEW), outcome=Outcome.PENDING)
+    status, content, _ = await ask(edge(), operation, pending)
+    assert status == 202
+    assert content["status"] in ("requested", "pending")
+
+
+async def test_such_a_receipt_of_another_command_is_no_answer_to_this_one() -> None:
+    made = edge()
+    pending = replace(refused("requested", Reason.RISK_REVIEW), outcome=Outcome.PENDING, fingerprint="another's")
+    for operation in SAMPLES:
+        made.runs.heard = [pending]
+        path, content = SAMPLES[operation]
+        async with made.http() as client:
+            answer = await client.post(path, json=content, headers=key(operation))
+        assert (answer.status_code, answer.json()["code"]) == (422, Code.IDEMPOTENCY_KEY_REUSED), operation
+
+
+async def test_while_the_payer_has_to_prove_who_they_are_the_payment_says_where() -> None:
+    made = edge()
+    challenged = View(
+        state="challenge_required",
+        amount=EUR_1050,
+        total=NOTHING,
+        reason="",
+        doubt=replace(DOUBT, accepted=True),
+        attention=None,
+        challenge="https://bank.example/3ds?x=1",
+    )
+
+    def challenge(command: Command) -> Receipt:
+        made.runs.views[command.id] = challenged
+        return replace(refused("challenge_required", ""), outcome=Outcome.PENDING, fingerprint=command.fingerprint)
+
+    made.runs.heard = [challenge]
+    status, content, _ = await ask(made, "createPayment")
+    assert (status, content["status"]) == (202, "challenge_required")
+    assert content["challenge"] == {"url": "https://bank.example/3ds?x=1"}
+    assert content["in_doubt"]["accepted"] is True
+    assert content["decline_code"] is None
+
+
+async def test_a_payer_who_has_come_back_is_told_to_the_run_and_the_payment_is_shown() -> None:
+    made = edge()
+    path = f"/v1/payments/{PAYMENT_ID}/challenge-return"
+    async with made.http() as client:
+        returned = await client.post(path)
+        shown = await client.get(f"/v1/payments/{PAYMENT_ID}")
+        nobody = await client.post(path.replace(PAYMENT_ID, REFUND_ID), json={})
+        chatty = await client.post(path, json={"outcome": "passed"})
+    assert returned.json() == shown.json()
+    assert made.runs.back == [PAYMENT_ID]
+    assert (nobody.status_code, nobody.json()["code"]) == (404, Code.PAYMENT_NOT_FOUND)
+    assert (chatty.status_code, chatty.json()["code"]) == (422, Code.FIELD_UNKNOWN)
+
+
+async def test_a_payment_takes_the_terms_country_and_routes_along() -> None:
+    made = edge()
+    second = replace(TERMS.promises, provider="other")
+    made.terms = replace(TERMS, routes=(second,), warning_seconds=86_400)
+    async with made.http() as client:
+        await client.post("/v1/payments", json={**PAYMENT, "country": "DE"}, headers=key("a"))
+        made.terms = replace(made.terms, window_seconds=3_600)
+    async with made.http() as client:
+        await client.post("/v1/payments", json=PAYMENT, headers=key("b"))
+        for country in ("de", "DEU", "", 7):
+            refused_ = await client.post("/v1/payments", json={**PAYMENT, "country": country}, headers=key("c"))
+            assert refused_.status_code == 422, country
+    first, shorter = made.runs.asked
+    assert isinstance(first, Payment)
+    assert isinstance(shorter, Payment)
+    assert (first.country, first.routes, first.warn_before_seconds) == ("DE", (second,), 86_400)
+    assert (shorter.country, shorter.warn_before_seconds) == ("", 0)  # the warning would come with the authorization
+
+
+async def test_a_refund_goes_to_the_provider_that_took_the_money() -> None:
+    made = edge(StoredRow(id=PAYMENT_ID, state="captured", provider="other"))
+    made.terms = replace(TERMS, routes=(replace(TERMS.promises, provider="other"),))
+    status, content, _ = await ask(made, "createRefund")
+    [command] = made.runs.asked
+    assert isinstance(command, Refund)
+    assert (status, content["provider"], command.promises.provider) == (201, "other", "other")
+
+
+async def test_a_payout_may_try_an_earlier_one_again() -> None:
+    made = edge()
+    async with made.http() as client:
+        tried = await client.post("/v1/payouts", json={**PAYOUT, "replaces": PAYOUT_ID}, headers=key("a"))
+        wrong = await client.post("/v1/payouts", json={**PAYOUT, "replaces": PAYMENT_ID}, headers=key("b"))
+    [command] = made.runs.asked
+    assert isinstance(command, Payout)
+    assert (tried.status_code, command.replaces) == (201, PAYOUT_ID)
+    assert (wrong.status_code, wrong.json()["errors"][0]["pointer"]) == (422, "/replaces")
+
+
+async def test_a_raised_authorization_shows_what_it_was_raised_to() -> None:
+    made = edge(StoredRow(id=INCREMENT_ID, state="succeeded", payment=PAYMENT_ID, money=Money(400, "EUR")))
+    made.runs.views[PAYMENT_ID] = View(
+        state="authorized", amount=Money(1_450, "EUR"), total=NOTHING, reason="", doubt=None, attention=None
+    )
+    status, raised, location = await ask(made, "createIncrement")
+    assert (status, raised["amount"], raised["status"]) == (201, 400, "succeeded")
+    assert location == f"/v1/increments/{raised['id']}"
+    async with made.http() as client:
+        payment = (await client.get(f"/v1/payments/{PAYMENT_ID}")).json()
+        shown = (await client.get(f"/v1/increments/{INCREMENT_ID}")).json()
+    assert payment["amount"] == 1_450
+    assert (shown["payment"], shown["amount"], shown["timeline"]) == (PAYMENT_ID, 400, [])
+
+
+async def test_a_dispute_is_shown_and_listed() -> None:
+    row = StoredRow(id=DISPUTE_ID, state="funds_withdrawn", payment=PAYMENT_ID, reason="fraud")
+    made = edge(row)
+    async with made.http() as client:
+        shown = (await client.get(f"/v1/disputes/{DISPUTE_ID}")).json()
+        listed = (await client.get("/v1/disputes")).json()
+    assert (shown["payment"], shown["status"], shown["reason"]) == (PAYMENT_ID, "funds_withdrawn", "fraud")
+    assert shown.pop("timeline") == []
+    assert listed["data"] == [shown]
 
 
 async def test_a_202_tells_the_doubt_that_the_run_is_in() -> None:
@@ -205,6 +356,7 @@ async def test_a_202_tells_the_doubt_that_the_run_is_in() -> None:
         "reference": AUTHORIZATION,
         "since": DOUBT.since,
         "next_check": DOUBT.next_check,
+        "accepted": False,
     }
     assert content["attention"]["owner"] == "payments-operations"
 
@@ -219,6 +371,8 @@ async def test_a_202_tells_the_doubt_that_the_run_is_in() -> None:
         ("createCapture", {"state": "succeeded", "payment": PAYMENT_ID}, 201, {"payment_status": "authorized"}),
         ("createCapture", {"state": "failed", "reason": "no", "payment": PAYMENT_ID}, 201, {"failure_code": "no"}),
         ("voidPayment", {"state": "succeeded", "payment": PAYMENT_ID}, 201, {"status": "succeeded"}),
+        ("createIncrement", {"state": "succeeded", "payment": PAYMENT_ID}, 201, {"payment_status": "authorized"}),
+        ("recallPayout", {"state": "succeeded", "payment": PAYOUT_ID}, 201, {"payout_status": "in_transit"}),
     ],
 )
 async def test_where_the_run_has_closed_its_row_answers(
@@ -236,7 +390,7 @@ async def test_where_the_run_has_closed_its_row_answers(
     assert {name: content[name] for name in told} == told
 
 
-@pytest.mark.parametrize("operation", ["createCapture", "voidPayment"])
+@pytest.mark.parametrize("operation", ["createCapture", "createIncrement", "recallPayout", "voidPayment"])
 async def test_what_comes_after_the_run_has_closed_is_refused_for_good(operation: str) -> None:
     status, content, _ = await ask(edge(), operation, Silence.CLOSED)
     assert (status, content["code"]) == (409, Code.INVALID_STATE)
@@ -251,7 +405,7 @@ async def test_a_run_that_our_books_do_not_know_is_no_answer(operation: str) -> 
 async def test_the_currency_must_be_the_payments() -> None:
     made = edge()
     async with made.http() as client:
-        for name in ("captures", "refunds"):
+        for name in ("captures", "increments", "refunds"):
             path = f"/v1/payments/{PAYMENT_ID}/{name}"
             answer = await client.post(path, json={"amount": 1, "currency": "JPY"}, headers=key(name))
             assert (answer.status_code, answer.json()["code"]) == (422, Code.CURRENCY_MISMATCH)
@@ -303,12 +457,14 @@ async def test_a_refund_that_was_taken_over_is_left_to_the_ledgers_gate() -> Non
         ("/v1/captures/{}", Code.CAPTURE_NOT_FOUND),
         ("/v1/refunds/{}", Code.REFUND_NOT_FOUND),
         ("/v1/payouts/{}", Code.PAYOUT_NOT_FOUND),
+        ("/v1/increments/{}", Code.INCREMENT_NOT_FOUND),
+        ("/v1/disputes/{}", Code.DISPUTE_NOT_FOUND),
     ],
 )
 async def test_what_is_not_there_or_anothers_is_not_found(path: str, code: Code) -> None:
     theirs = ClientId("somebody else")
     made = edge()
-    ids = (PAYMENT_ID, CAPTURE_ID, REFUND_ID, PAYOUT_ID)
+    ids = (PAYMENT_ID, CAPTURE_ID, INCREMENT_ID, REFUND_ID, PAYOUT_ID, DISPUTE_ID)
     made.reads.rows.clear()
     made.reads.put(*(StoredRow(id=each, state="captured", payment=PAYMENT_ID, client=theirs) for each in ids))
     async with made.http() as client:
@@ -318,7 +474,7 @@ async def test_what_is_not_there_or_anothers_is_not_found(path: str, code: Code)
             assert answer.json()["code"] in (code, Code.FIELD_INVALID)
 
 
-@pytest.mark.parametrize("operation", ["createCapture", "voidPayment", "createRefund"])
+@pytest.mark.parametrize("operation", ["createCapture", "createIncrement", "voidPayment", "createRefund"])
 async def test_nothing_is_done_to_anothers_payment_and_the_key_stays_free(operation: str) -> None:
     made = edge(StoredRow(id=PAYMENT_ID, state="captured", client=ClientId("somebody else")))
     status, content, _ = await ask(made, operation)

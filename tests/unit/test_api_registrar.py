@@ -12,6 +12,7 @@ from api.registrar import Asked, Auth, Idempotency, Operation
 from api.resources import VoidResource
 from domain.ids import Prefix
 from identity.clients import Scope
+from identity.operators import OperatorScope
 
 
 async def perform(_: Asked[BaseModel]) -> Answer:
@@ -54,6 +55,9 @@ def test_a_complete_operation_can_be_made() -> None:
         {"makes": None},
         {"body": None},
         {"auth": Auth.PROVIDER_SIGNATURE, "idempotency": Idempotency.EVENT, "audit": None},
+        {"auth": Auth.OPERATOR},  # with the scope of an initiator
+        {"scope": OperatorScope.ACT},
+        {"idempotency": Idempotency.CONTENT, "body": None},
     ],
 )
 @pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE"])
@@ -82,4 +86,4 @@ def test_reading_and_moving_money_never_share_a_scope() -> None:
     reading = {each.scope for each in OPERATIONS if not each.changes_state} - {None}
     moving = {each.scope for each in OPERATIONS if each.changes_state} - {None}
     assert not reading & moving
-    assert reading | moving == set(Scope)
+    assert reading | moving == {*Scope, *OperatorScope}

@@ -1,4 +1,7 @@
-"""Where everything of a running stack is: `.holdfast/stack.json`, for people and programs; its owner alone reads it."""
+"""Where everything of a running stack is: `.holdfast/stack.json`, for people and programs; its owner alone reads it.
+
+Beside it, each for its owner alone too: the settings of its processes, and the tokens of its operators.
+"""
 
 import json
 from collections.abc import Mapping
@@ -38,6 +41,26 @@ def forget(home: Path) -> None:
     """Remove what is written of a stack that is being stopped."""
     _file(home).unlink(missing_ok=True)
     _settings(home).unlink(missing_ok=True)
+    operators_file(home).unlink(missing_ok=True)
+
+
+def write_operators(home: Path, tokens: Mapping[str, str]) -> None:
+    """Write the tokens of the stack's operators down, by name: in development one person plays two."""
+    write_private(operators_file(home), json.dumps(dict(tokens), indent=2) + "\n")
+
+
+def read_operators(home: Path) -> dict[str, str]:
+    """Read the tokens of the stack's operators, by name; empty where none runs."""
+    try:
+        tokens: dict[str, str] = json.loads(operators_file(home).read_text())
+    except FileNotFoundError:
+        return {}
+    return tokens
+
+
+def operators_file(home: Path) -> Path:
+    """Where the tokens of the stack's operators are."""
+    return home / "operators.json"
 
 
 def write_settings(home: Path, settings: Mapping[str, str]) -> None:

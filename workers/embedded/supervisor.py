@@ -24,11 +24,12 @@ import asyncpg
 from temporalio.service import RPCError
 
 from domain.errors import HoldfastError
+from identity import operators
 from ledger.seal_keys import SealKey
 from workers.embedded import postgres, temporal
 from workers.embedded.home import claimed
 from workers.embedded.processes import Child, Nursery, free_ports, is_free
-from workers.embedded.stack import Stack, forget, write_private, write_settings
+from workers.embedded.stack import Stack, forget, operators_file, write_operators, write_private, write_settings
 from workers.migrations import API_ROLE, APP_ROLE, UPKEEP_ROLE, WORKER_ROLE, migrate
 from workers.seed import seed
 from workers.settings import environment_of
@@ -52,6 +53,7 @@ LOGIN_SETTINGS = {
     "api_database_url": API_ROLE,
     "upkeep_database_url": UPKEEP_ROLE,
 }
+OPERATORS = ("ann", "bob")  # two: what moves money by hand needs two people
 READY = "ready"  # the last line of the detached form's output
 
 Say = Callable[[str], None]
@@ -67,15 +69,21 @@ class Fell(HoldfastError):
 
 @contextlib.contextmanager
 def running(
-    home: Path, *, fixed_ports: bool, say: Say = lambda _: None, parts: Sequence[str] = ALL
+    home: Path,
+    *,
+    fixed_ports: bool,
+    say: Say = lambda _: None,
+    parts: Sequence[str] = ALL,
+    second_account: bool = False,
 ) -> Generator["Supervisor"]:
     """Run the stack, or some of its parts; SIGTERM and SIGHUP end it like Ctrl-C does.
 
-    Raises `DidNotStart`, and `AlreadyRuns` where a stack of this home runs already.
+    With a second account at the simulator, payments are routed to it where the first certainly did nothing. Raises
+    `DidNotStart`, and `AlreadyRuns` where a stack of this home runs already.
     """
     with claimed(home) as lock, _interruptible():
         nursery = Nursery(home / "logs", lock)
-        supervisor = Supervisor(home, nursery, parts, say)
+        supervisor = Supervisor(home, nursery, parts, say, second_account=second_account)
         try:
             supervisor.start(fixed_ports=fixed_ports)
             yield supervisor
@@ -106,11 +114,14 @@ def _interrupt(_number: int, _frame: object) -> None:
 class Supervisor:
     """Starts the parts of a stack and watches them."""
 
-    def __init__(self, home: Path, nursery: Nursery, parts: Sequence[str], say: Say) -> None:
+    def __init__(
+        self, home: Path, nursery: Nursery, parts: Sequence[str], say: Say, *, second_account: bool = False
+    ) -> None:
         self._home = home
         self._nursery = nursery
         self._parts = parts
         self._say = say
+        self._second_account = second_account
         self._restarts: dict[str, list[float]] = {}
         self._stopping = threading.Event()  # tests watch from a thread of their own
         self._stack: Stack | None = None
@@ -182,6 +193,7 @@ class Supervisor:
         shared: dict[str, object] = {
             "temporal_target": stack.temporal,
             "simulator_url": stack.simulator,
+            **({"simulator_b_url": f"{stack.simulator}/b"} if self._second_account else {}),
             "simulator_secret": simulator_secret,
             "webhook_secret": simulator_secret,
         }
@@ -191,6 +203,7 @@ class Supervisor:
             "api_database_url": urls["api_database_url"],
             "api_port": ports["api"],
             "development_token": stack.token,
+            "operators": self._operators(),
         }
         of_upkeep = {
             **shared,
@@ -214,6 +227,13 @@ class Supervisor:
         wait("worker", lambda: asyncio.run(_is_polled(stack.temporal)), "it polls")
         wait("api", lambda: _answers(f"{stack.api}/readyz"), f"on {stack.api}")
         begin("upkeep", [*MODULE, "workers.upkeep"], environment=environment_of(of_upkeep))  # nobody waits for it
+
+    def _operators(self) -> str:
+        """Make the operators of this stack, and say where their tokens are."""
+        tokens = {name: operators.new_token() for name in OPERATORS}
+        write_operators(self._home, tokens)
+        self._say(f"operators {' and '.join(OPERATORS)} have their tokens in {operators_file(self._home)}")
+        return ",".join(operators.entry(name, token) for name, token in tokens.items())
 
     def _begin(
         self,
@@ -242,8 +262,10 @@ class Supervisor:
 def simulator_command(port: int, secret: str, *, webhooks_to: str) -> list[str]:
     """The command that runs the provider simulator, its webhooks going to the API."""
     # The secret in one word with its option: it may begin with a dash.
-    options = ["--port", str(port), f"--secret={secret}", "--webhook-url", f"{webhooks_to}/v1/webhooks/simulator"]
-    return [*MODULE, "simulator", *options]
+    options = ["--port", str(port), f"--secret={secret}"]
+    urls = ["--webhook-url", f"{webhooks_to}/v1/webhooks/simulator"]
+    urls += ["--webhook-url-b", f"{webhooks_to}/v1/webhooks/simulator_b"]
+    return [*MODULE, "simulator", *options, *urls]
 
 
 def _stack_on(ports: Mapping[str, int], cluster: postgres.Cluster) -> Stack:

@@ -36,6 +36,8 @@ SETTINGS = (
     "matching.numTaskqueueWritePartitions=1",
     "system.forceSearchAttributesCacheRefreshOnRead=false",
     "system.forceNexusEndpointRefreshOnRead=false",
+    'frontend.keepAliveTime="3s"',  # a worker that stands still is taken for dead after five seconds
+    'frontend.keepAliveTimeout="2s"',  # and given no tasks any more; the defaults take seventy
 )
 ENVIRONMENT = {"GOGC": "400"}  # its garbage collector takes a tenth of a payment otherwise
 
