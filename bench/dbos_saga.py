@@ -21,9 +21,11 @@ from adapters.port import PaymentProvider
 from domain.commands import Effect, Note, Prepare, Row
 from domain.ids import MerchantId, OperationId, Prefix, Reference, derive
 from domain.money import Money
+from identity.standing import Standings
 from ledger.journal import Journal
+from records.approvals import Approvals
 from records.operations import Operations
-from risk.rules import EMPTY
+from risk.gate import Gate
 from workers.providers import ports, wires
 from workers.settings import Settings
 
@@ -75,7 +77,7 @@ async def main(url: str, serial: int, concurrent: int) -> dict[str, float]:
     settings = Settings()
     opened = wires(settings)
     async with asyncpg.create_pool(settings.database_url.get_secret_value(), min_size=2, max_size=20) as pool:
-        _parts["books"] = OurBooks(Journal(pool), Operations(pool), EMPTY)
+        _parts["books"] = OurBooks(Journal(pool), Operations(pool), Gate(pool, Standings(pool)), Approvals(pool))
         _parts["port"] = ports(settings, opened)["simulator"]
         run = f"dbos-{time.time_ns()}"
         for number in range(10):

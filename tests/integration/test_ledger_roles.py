@@ -20,6 +20,7 @@ ROLES = (
     "ledger_archivist",
 )
 POSTING = {"post", "post_batch", "open_accounts", "ensure_months"}
+ASKING = {"standing", "moved", "captured_of", "available_of"}  # of what is about to be posted upon; only read
 SEALING = {"add_seal"}
 ARCHIVING = {
     "ensure_months",
@@ -77,7 +78,7 @@ async def test_nobody_but_the_owner_may_call_what_is_inside(admin_pool: asyncpg.
     may = {role: {row["name"] for row in rows if row["role"] == role} for role in ("ledger_owner", *DOORS)}
     assert may["ledger_owner"] >= INSIDE, "one of them has another name now"
     assert not may["public"], "what is made without a word about it is everybody's"
-    assert may["ledger_poster"] == POSTING
+    assert may["ledger_poster"] == POSTING | ASKING
     for role in DOORS:
         assert INSIDE.isdisjoint(may[role]), role
 

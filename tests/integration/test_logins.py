@@ -21,6 +21,7 @@ SELECT p.proname FROM pg_proc p
 WHERE p.pronamespace = 'ledger'::regnamespace AND has_function_privilege($1, p.oid, 'EXECUTE')
 """
 POSTS = {"post", "post_batch", "open_accounts", "ensure_months"}
+ASKS = {"standing", "moved", "captured_of", "available_of"}  # one answer each, of what it is about to post upon
 
 CAN = {
     "holdfast_worker": {"records_writer", "ledger_poster"},
@@ -62,7 +63,7 @@ async def test_the_worker_writes_nothing_in_the_ledger_but_by_posting(
     for table in [row["relname"] for row in await worker.fetch(TABLES.format("ledger"))]:
         for right in ("INSERT", "UPDATE", "DELETE", "TRUNCATE", "REFERENCES", "TRIGGER"):
             assert not await worker.fetchval("SELECT has_table_privilege($1, $2)", f"ledger.{table}", right), table
-    assert {row["proname"] for row in await admin_pool.fetch(FUNCTIONS, WORKER_ROLE)} == POSTS
+    assert {row["proname"] for row in await admin_pool.fetch(FUNCTIONS, WORKER_ROLE)} == POSTS | ASKS
     with pytest.raises(asyncpg.InsufficientPrivilegeError):
         await worker.execute("SET ROLE ledger_owner")
 

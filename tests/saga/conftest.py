@@ -1,12 +1,19 @@
-"""One server and one worker for all sagas of the tests: a run's clock is its own, and so is its world."""
+"""One server and one worker for all sagas of the tests: a run's clock is its own, and so is its world.
+
+With HISTORIES=folder the closed runs of each test are kept there, for the replay corpus (`make histories`).
+"""
 
 import asyncio
+import os
 from collections.abc import AsyncGenerator
+from pathlib import Path
 
+import pytest
 import pytest_asyncio
-from temporalio.client import Client
+from temporalio.client import Client, WorkflowExecutionStatus
 
 from tests.support.engine import skipping_server, worker
+from workflows import run
 
 LOCAL_TIMERS_SECONDS = 2.1  # local activities leave timers of 2 s, which complain of a worker that is gone
 
@@ -17,3 +24,35 @@ async def client() -> AsyncGenerator[Client]:
     async with skipping_server() as connected, worker(connected):
         yield connected
         await asyncio.sleep(LOCAL_TIMERS_SECONDS)
+
+
+@pytest.fixture
+def nobody_else_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Beside a clock that skips, a parked run would escalate until its operator is there."""
+    monkeypatch.setattr(run, "since", _but_for_escalation)
+
+
+def _but_for_escalation(change: str) -> bool:
+    return change != "escalation"
+
+
+@pytest_asyncio.fixture(autouse=True, loop_scope="session")
+async def keeper(request: pytest.FixtureRequest) -> AsyncGenerator[None]:
+    """Keep what the test's runs went through, where that is asked for."""
+    folder = os.environ.get("HISTORIES")
+    if not folder:
+        yield
+        return
+    names = [name for name in request.fixturenames if name in ("client", "steady", "server")]
+    clients: list[Client] = [request.getfixturevalue(name) for name in names]
+    before = {(each.id, each.run_id) for client in clients async for each in client.list_workflows()}
+    yield
+    number = 0
+    for client in clients:
+        async for each in client.list_workflows('ExecutionStatus != "Running"'):
+            if (each.id, each.run_id) not in before and each.status != WorkflowExecutionStatus.TERMINATED:
+                number += 1
+                history = await client.get_workflow_handle(each.id, run_id=each.run_id).fetch_history()
+                kept = Path(folder) / each.workflow_type / f"{request.node.name}-{number}.json"
+                kept.parent.mkdir(parents=True, exist_ok=True)
+                kept.write_text(history.to_json())

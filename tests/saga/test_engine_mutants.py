@@ -24,6 +24,7 @@ from tests.saga.grids import golden_line, row
 from workflows import payment, payout, run, saga
 from workflows.saga import Saga
 
+pytestmark = pytest.mark.usefixtures("nobody_else_is_asked")
 HANGING_ROW_SECONDS = 3  # some mutants leave a run hanging; the others must be found by what their row says
 
 
@@ -44,16 +45,16 @@ def not_cleared_up(answer: Answer | None) -> bool:
     return answer is not None
 
 
-async def believes_none_at_once(self: Saga, step: Any, sent: Any, answer: Answer, patience: float) -> Answer | None:
+async def believes_none_at_once(self: Saga, *doubt: Any) -> Answer | None:
     promises = self._run.promises  # pyright: ignore[reportPrivateUsage]
     self._run.promises = replace(promises, horizon_seconds=0)  # pyright: ignore[reportPrivateUsage]
-    return await CLEAR_UP(self, step, sent, answer, patience)
+    return await CLEAR_UP(self, *doubt)
 
 
-async def every_inquiry_is_complete(self: Saga, step: Any, sent: Any, answer: Answer, patience: float) -> Answer | None:
+async def every_inquiry_is_complete(self: Saga, *doubt: Any) -> Answer | None:
     promises = self._run.promises  # pyright: ignore[reportPrivateUsage]
     self._run.promises = replace(promises, inquiry_is_complete=True)  # pyright: ignore[reportPrivateUsage]
-    return await CLEAR_UP(self, step, sent, answer, patience)
+    return await CLEAR_UP(self, *doubt)
 
 
 async def no_retry_after(self: Saga, step: Any, command: Any) -> tuple[Answer, float]:

@@ -11,6 +11,8 @@ from tests.saga.grid import differences, lines_of
 from tests.saga.grids import GRIDS, golden
 from workflows import saga
 
+pytestmark = pytest.mark.usefixtures("nobody_else_is_asked")
+
 
 @pytest.fixture(autouse=True)
 def a_parked_run_waits_for_its_operator(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -38,6 +38,7 @@ from tests.support.world import WORLDS, World
 from workflows import payment as payment_module
 from workflows import payout as payout_module
 
+pytestmark = pytest.mark.usefixtures("nobody_else_is_asked")
 PATIENCE_SECONDS = 20  # of the wall clock, for something that takes milliseconds
 
 

@@ -24,7 +24,7 @@ from temporalio.worker import Worker
 
 from contracts import attributes, queues
 from contracts.payloads import DATA_CONVERTER
-from domain.commands import Capture, Operation, Patience, Payment, Payout, Promises, Refund, Void
+from domain.commands import Capture, Increment, Operation, Patience, Payment, Payout, Promises, Refund, Void
 from domain.ids import MerchantId, OperationId, Prefix, Reference, derive
 from domain.money import Money
 from domain.outcomes import Decision, Receipt
@@ -34,7 +34,7 @@ from workflows.payment import PaymentWorkflow
 from workflows.payout import PayoutWorkflow
 from workflows.refund import RefundWorkflow
 
-PROVIDER = "fake"
+PROVIDER, ANOTHER = "fake", "fake_b"
 WORKFLOWS: Sequence[type] = (PaymentWorkflow, RefundWorkflow, PayoutWorkflow)
 PROMISES = Promises(
     provider=PROVIDER,
@@ -81,10 +81,15 @@ async def worker(client: Client) -> AsyncGenerator[None]:
     """Run the workflows over the fakes, on the queues that the product uses."""
     logging.getLogger("temporalio.activity").setLevel(logging.ERROR)  # that a call fails as scripted is no news
     provider = FakeProvider()
-    effects = [provider.authorize, provider.capture, provider.refund, provider.pay_out]
+    effects = [
+        provider.authorize, provider.capture, provider.refund, provider.pay_out, provider.increment, provider.recall,
+    ]  # fmt: skip
+    repair = [provider.void, provider.inquire]
     async with (
         Worker(client, task_queue=queues.effects(PROVIDER), activities=effects),
-        Worker(client, task_queue=queues.repair(PROVIDER), activities=[provider.void, provider.inquire]),
+        Worker(client, task_queue=queues.repair(PROVIDER), activities=repair),
+        Worker(client, task_queue=queues.effects(ANOTHER), activities=effects),
+        Worker(client, task_queue=queues.repair(ANOTHER), activities=repair),
         workflows(client, queues.PAYMENTS),
     ):
         yield
@@ -98,6 +103,7 @@ def workflows(client: Client, queue: str) -> Worker:
         activities=[
             books.prepare_payment, books.prepare_refund, books.prepare_payout, books.release, books.book_capture,
             books.book_refund, books.book_payout_accepted, books.book_payout_paid, books.book_payout_failed, books.note,
+            books.prepare_increment, books.book_capture_failed, books.check_approvals, books.stands,
         ],
     )  # fmt: skip
 
@@ -130,8 +136,15 @@ def capture(key: str, of: Payment, minor: int, *, final: bool = False) -> Captur
     return made
 
 
-def void(key: str, of: Payment) -> Void:
-    """A void in the world of its payment."""
+def increment(key: str, of: Payment, minor: int) -> Increment:
+    """An increment in the world of its payment."""
+    made = Increment(id=operation(Prefix.INCREMENT, key), fingerprint=f"f{key}", money=Money(minor, "EUR"))
+    WORLDS[made.id] = WORLDS[of.id]
+    return made
+
+
+def void(key: str, of: Payment | Payout) -> Void:
+    """A void in the world of its payment, or a recall in that of its payout."""
     made = Void(id=operation(Prefix.VOID, key), fingerprint=f"f{key}")
     WORLDS[made.id] = WORLDS[of.id]
     return made

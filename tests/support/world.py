@@ -14,10 +14,10 @@ from temporalio.exceptions import ApplicationError
 
 from contracts.books import Books
 from contracts.provider import UNAVAILABLE, UNKNOWN, Provider
-from domain.commands import Booking, Command, Effect, Inquiry, Note, Prepare
+from domain.commands import Approval, Booking, Command, Effect, Inquiry, Note, Prepare, Standing
 from domain.ids import OperationId, Reference, Verb, operation_of
 from domain.money import Money
-from domain.outcomes import DONE, Answer, Fact, Found, Outcome, refused
+from domain.outcomes import DONE, Answer, Fact, Found, Outcome, Reason, Stands, refused
 
 RETRY_AFTER = timedelta(seconds=7)  # longer than any pause of the engine within an authorization's patience
 AN_HOUR = timedelta(hours=1)  # longer than any patience
@@ -25,7 +25,8 @@ SHOWN_THEN_NONE = ("pending, none", "named, none", "reported, none")  # the prov
 MARKS = {
     "done": "", "refused": "!", "unavailable": "-", "busy": "-", "busy for an hour": "-", "pending": "…",
     "pending, told": "…", "pending, none": "…", "told": "…", "told, bounced": "…", "conflict": "#", "captured": "!",
-    "bounced": "!", "blocked_by_risk": "!", "stale": "!", "insufficient_funds": "!",
+    "bounced": "!", "blocked_by_risk": "!", "stale": "!", "insufficient_funds": "!", "challenged": "…", "soft": "!",
+    "reviewed": "…",
 }  # fmt: skip
 SHORT = {
     "prepare": "hold",
@@ -34,6 +35,7 @@ SHORT = {
     "book_payout_accepted": "accepted",
     "book_payout_paid": "paid",
     "book_payout_failed": "reversed",
+    "book_capture_failed": "reversed",
     "arrival": "arrived?",
 }
 GATE_REFUSALS = ("blocked_by_risk", "stale", "insufficient_funds")
@@ -63,6 +65,8 @@ class World:
     entries: dict[Reference, int] = field(default_factory=dict[Reference, int])
     states: dict[OperationId, str] = field(default_factory=dict[OperationId, str])
     seen: dict[Reference, Command] = field(default_factory=dict[Reference, Command])
+    events: list[str] = field(default_factory=list[str])  # that rows have brought along by name
+    asked_at: list[str] = field(default_factory=list[str])  # the provider of each effect, in order
 
     @property
     def provider_total(self) -> int:
@@ -118,6 +122,13 @@ class World:
                     del self.authorized[effect.on]
             case "void":
                 self.authorized.pop(effect.on, None)
+                self.waiting.pop(effect.on, None)
+            case "increment":
+                self.effects[reference] += 1
+                self.authorized[effect.on] += minor
+            case "recall":
+                self.effects[reference] += 1
+                self.moved.pop(effect.on)
             case _:  # refund, pay_out
                 self.effects[reference] += 1
                 self.moved[reference] = self.moved.get(reference, 0) + minor
@@ -164,6 +175,14 @@ class FakeProvider(Provider):
     async def capture(self, effect: Effect) -> Answer:
         return await self._effect("capture", effect)
 
+    @activity.defn(name="provider.increment")
+    async def increment(self, effect: Effect) -> Answer:
+        return await self._effect("increment", effect)
+
+    @activity.defn(name="provider.recall")
+    async def recall(self, effect: Effect) -> Answer:
+        return await self._effect("recall", effect)
+
     @activity.defn(name="provider.void")
     async def void(self, effect: Effect) -> Answer:
         return await self._effect("void", effect)
@@ -178,6 +197,7 @@ class FakeProvider(Provider):
 
     async def _effect(self, verb: str, effect: Effect) -> Answer:
         _world(effect).sent.setdefault(effect.reference, []).append(activity.info().scheduled_time)
+        _world(effect).asked_at.append(effect.provider)
         world, behaviour = await _misbehave(f"provider.{verb}", effect)
         lost = ApplicationError("read timed out", type=UNKNOWN)
         match behaviour:
@@ -186,6 +206,12 @@ class FakeProvider(Provider):
             case "refused":
                 world.refusals.add(effect.reference)
                 return refused("scripted")
+            case "soft":
+                world.refusals.add(effect.reference)
+                return Answer(outcome=Outcome.REFUSED, reason="issuer_unreachable", soft=True)
+            case "challenged":
+                world.waiting[effect.reference] = (verb, effect, "challenged")
+                return Answer(outcome=Outcome.PENDING, provider_id="psp_1", challenge="https://bank.example/prove")
             case "conflict":
                 return Answer(outcome=Outcome.CONFLICT, reason="scripted")
             case "captured":
@@ -229,7 +255,7 @@ class FakeProvider(Provider):
             return Answer(outcome=Outcome.PENDING)
         if behaviour in ("late", "pending") and world.asked[on] >= INQUIRIES_UNTIL_LATE:
             world.land(on)
-        if behaviour == "pending" and on in world.waiting:
+        if behaviour in ("pending", "challenged") and on in world.waiting:
             return Answer(outcome=Outcome.PENDING)
         if world.blind:
             return None
@@ -268,6 +294,27 @@ class FakeBooks(Books):
     async def prepare_payout(self, prepare: Prepare) -> Answer:
         return await self._entry("payout.prepare", prepare)
 
+    @activity.defn(name="increment.prepare")
+    async def prepare_increment(self, prepare: Prepare) -> Answer:
+        return await self._entry("increment.prepare", prepare)
+
+    @activity.defn(name="ledger.book_capture_failed")
+    async def book_capture_failed(self, booking: Booking) -> Answer:
+        return await self._entry("ledger.book_capture_failed", booking)
+
+    @activity.defn(name="records.stands")
+    async def stands(self, standing: Standing) -> Stands:
+        """What is booked of the payment; its trace is that of its steps."""
+        world = _world(standing)
+        total = Money(world.ledger_total, "EUR")
+        return Stands(state=world.states.get(standing.operation, ""), posted=False, reversed=False, total=total)
+
+    @activity.defn(name="records.check_approvals")
+    async def check_approvals(self, approval: Approval) -> Answer:
+        """Approvals of these tests are the names of their people."""
+        one, other = approval.decision.approvals
+        return DONE if "nobody" not in (one, other) else refused("there is no such approval")
+
     @activity.defn(name="ledger.release")
     async def release(self, prepare: Prepare) -> Answer:
         return await self._entry("ledger.release", prepare)
@@ -301,6 +348,8 @@ class FakeBooks(Books):
         lost = ApplicationError("the connection was lost", type=UNKNOWN)
         if behaviour == "refused" or behaviour in GATE_REFUSALS:
             return refused(behaviour)
+        if behaviour == "reviewed":
+            return Answer(outcome=Outcome.PENDING, reason=Reason.RISK_REVIEW)
         if behaviour == "conflict":
             return Answer(outcome=Outcome.CONFLICT, reason="scripted")
         if behaviour == "lost before":
@@ -327,6 +376,7 @@ class FakeBooks(Books):
                 pass
         rows = command.rows if isinstance(command, Booking | Note) else ()
         world.states |= {row.operation: row.state for row in rows}
+        world.events += [row.event for row in rows if row.event]
         return DONE
 
     def _book(self, world: World, name: str, booking: Booking) -> None:
@@ -334,5 +384,5 @@ class FakeBooks(Books):
             world.entries[booking.reference] = booking.money.minor
             left = world.holds[booking.hold] - booking.money.minor
             world.holds[booking.hold] = 0 if booking.final else left
-        elif name == "ledger.book_payout_failed":
+        elif name in ("ledger.book_payout_failed", "ledger.book_capture_failed"):
             world.entries[booking.reference] = -booking.money.minor

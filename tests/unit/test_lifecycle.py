@@ -6,9 +6,13 @@ from typing import Any
 import pytest
 
 from domain.lifecycle import (
+    DISPUTE,
+    LATE,
     PAYMENT,
     PAYOUT,
     REFUND,
+    DisputeState,
+    LateState,
     Lifecycle,
     PaymentState,
     PayoutState,
@@ -21,6 +25,8 @@ TABLES: list[tuple[type[StrEnum], Lifecycle[Any]]] = [
     (PaymentState, PAYMENT),
     (RefundState, REFUND),
     (PayoutState, PAYOUT),
+    (DisputeState, DISPUTE),
+    (LateState, LATE),
 ]
 
 
