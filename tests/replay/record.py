@@ -8,7 +8,9 @@ import asyncio
 import json
 import os
 import re
+import subprocess
 import sys
+import tempfile
 import tomllib
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,7 +19,7 @@ from typing import Any
 from temporalio.client import Client
 
 from contracts.payloads import DATA_CONVERTER
-from tests.replay.scenarios import SCENARIOS
+from tests.replay.scenarios import LIVED, SCENARIOS
 from tests.replay.upkeep import LIVES, Life, lived, upkeep_worker
 from tests.saga.grid import Case, live
 from tests.saga.grids import row
@@ -50,7 +52,21 @@ async def record() -> int:
         async with upkeep_worker(client):
             await _keep_upkeep(client, [life for life in LIVES if life.taken_by])
     spoil(HISTORIES / "Payment" / f"{RELEASE}-{USUAL}.json")
-    return len(SCENARIOS) + len(LIVES)
+    return len(SCENARIOS) + len(LIVES) + _keep_lived()
+
+
+def _keep_lived() -> int:
+    """Have the tests of `LIVED` keep what their runs go through."""
+    tests = [f"tests/saga/{file}::{name}" for file, names in LIVED.items() for name in names]
+    with tempfile.TemporaryDirectory(prefix="holdfast-test-") as folder:
+        environment = {**os.environ, "HISTORIES": folder}
+        command = [sys.executable, "-m", "pytest", "-q", *tests]
+        subprocess.run(command, check=True, cwd=HERE.parents[1], env=environment)
+        kept = sorted(Path(folder).glob("*/*.json"))
+        for each in kept:
+            words = re.sub(r"[^a-z0-9_.]+", "-", each.stem.removeprefix("test_").lower()).replace("_", "-")
+            _write(each.parent.name, words, json.loads(each.read_text()))
+        return len(kept)
 
 
 async def _keep_upkeep(client: Client, lives: Sequence[Life]) -> None:

@@ -1,4 +1,7 @@
-"""Which rows of the grids are kept as histories: together they take every branch of the engine and the lifecycles."""
+"""What is kept as histories: together they take every branch of the engine and the lifecycles.
+
+`SCENARIOS` are rows of the grids, `LIVED` are tests of tests/saga, of which every run is kept that has closed.
+"""
 
 SCENARIOS = (
     "payment manual 40 void nothing done",
@@ -67,3 +70,39 @@ SCENARIOS = (
     "payout payout.arrival told, bounced",
     "payout payout.arrival bounced on the wire",
 )
+
+LIVED = {
+    "test_lifecycles.py": (
+        "test_a_challenge_sends_the_payer_on_and_ends_authorized_when_they_return",
+        "test_a_challenge_that_the_payer_fails_is_a_decline",
+        "test_a_payer_who_stays_away_is_waited_for_a_quarter_of_an_hour_and_voided",
+        "test_an_initiator_may_give_up_a_payer_who_is_away",
+        "test_what_a_bank_has_accepted_is_waited_for_for_days_before_a_person_is_asked",
+        "test_a_payment_that_risk_holds_goes_on_as_two_people_decide",
+        "test_a_review_that_nobody_decides_ends_blocked_after_a_day_and_was_escalated",
+        "test_a_payout_that_risk_holds_waits_in_approval",
+        "test_a_canceled_review_sends_nothing",
+        "test_another_provider_is_asked_where_the_first_certainly_did_nothing",
+        "test_an_increment_raises_what_can_be_captured_and_one_hold_covers_all_of_it",
+        "test_an_increment_leaves_one_hold_whatever_becomes_of_it",
+        "test_a_capture_that_fails_after_it_was_done_is_taken_out_of_the_books",
+        "test_a_payout_on_its_way_is_called_back_or_goes_on",
+        "test_an_initiator_is_warned_once_before_the_window_closes",
+    ),
+    "test_late_facts.py": (
+        "test_an_authorization_that_its_payment_ended_without_is_given_up",
+        "test_a_capture_after_its_payments_end_is_booked_and_given_back_once",
+        "test_the_refund_of_a_late_capture_is_cleared_up_where_its_answer_is_lost",
+        "test_a_late_capture_that_cannot_be_given_back_stays_only_when_two_people_say_so",
+        "test_a_capture_that_failed_after_all_is_booked_as_taken_back",
+        "test_a_refund_that_failed_after_all_is_owed_to_the_merchant_again",
+        "test_a_payout_that_came_back_is_owed_again_once",
+    ),
+    "test_dispute.py": (
+        "test_a_lost_dispute_is_the_merchants_loss_in_whatever_order_it_is_told",
+        "test_a_dispute_that_is_taken_up_again_withdraws_anew_under_a_key_of_its_own",
+        "test_a_dispute_that_is_won_in_part_holds_the_rest_until_that_is_decided",
+        "test_a_loss_that_moved_no_money_ends_when_two_people_say_so",
+        "test_evidence_that_nobody_hands_in_is_missed_and_the_dispute_goes_on",
+    ),
+}
