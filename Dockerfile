@@ -13,6 +13,8 @@ FROM python:3.13.5-slim-bookworm
 RUN useradd --system --uid 10001 --no-create-home holdfast \
     && install --directory --owner=holdfast --mode=0700 /var/lib/holdfast
 COPY --from=build --chown=root:root /holdfast /holdfast
+ARG BUILD_ID=""
+ENV HOLDFAST_BUILD_ID=$BUILD_ID
 ENV PATH=/holdfast/.venv/bin:$PATH PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1
 WORKDIR /holdfast
 USER holdfast

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any, cast
 
 from domain.commands import Patience
-from domain.lifecycle import PAYMENT, PAYOUT, REFUND, Lifecycle, is_terminal
-from workflows import payment, payout, refund
+from domain.lifecycle import DISPUTE, LATE, PAYMENT, PAYOUT, REFUND, Lifecycle, is_terminal
+from workflows import dispute, late, payment, payout, refund
 from workflows.saga import Await, Book, ForwardOnly, Nothing, Send, Step
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -17,7 +17,13 @@ HEAD = "<!-- Generated from the code by `make generate`; do not edit. -->\n\n"
 def lifecycle() -> str:
     """Draw each lifecycle table as a diagram."""
     parts = [HEAD, "# Lifecycles\n\nThe tables of `domain/lifecycle.py`. A move that is not drawn here is a bug.\n"]
-    tables: Mapping[str, Lifecycle[Any]] = {"Payment": PAYMENT, "Refund": REFUND, "Payout": PAYOUT}
+    tables: Mapping[str, Lifecycle[Any]] = {
+        "Payment": PAYMENT,
+        "Refund": REFUND,
+        "Payout": PAYOUT,
+        "Dispute": DISPUTE,
+        "Late fact": LATE,
+    }
     for name, table in tables.items():
         parts.append(f"\n## {name}\n\n```mermaid\nstateDiagram-v2\n")
         parts.append(f"    [*] --> {next(iter(table))}\n")
@@ -33,7 +39,7 @@ def sagas() -> str:
     parts.append(
         "Each line is a `Step` of a workflow. An undo takes what the do took, is idempotent, ensures absence.\n"
     )
-    for module in (payment, refund, payout):
+    for module in (payment, refund, payout, dispute, late):
         title = (module.__doc__ or "").split("\n", 1)[0]
         parts.append(f"\n## {title}\n\n| step | do | undo | repeated by | how long, and why |\n|---|---|---|---|---|\n")
         declared: Mapping[str, Any] = vars(module)

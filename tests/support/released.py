@@ -11,24 +11,31 @@ import sys
 import tempfile
 import tomllib
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import asyncpg
 
 from domain.commands import Prepare, Row
-from domain.ids import ClientId, Prefix, Verb, effect_reference
+from domain.ids import ClientId, Prefix, Reference, Verb, effect_reference
 from domain.money import Money
-from domain.outcomes import DONE
+from domain.outcomes import DONE, Outcome
+from identity.standing import Standings
 from ledger.account_changes import AccountChanges
 from ledger.entry import Entry
 from ledger.journal import Journal, Status
 from ledger.seal_keys import SealKey
 from ledger.seals import Sealer, SealFile
 from ledger.settlements import LineKind
+from records.approvals import Approvals
 from records.calls import CallJournal, Go
 from records.claims import Claimed, Claims
 from records.inbox import Inbox
 from records.operations import Operations
+from risk.deny_lists import DenyLists
+from risk.gate import Gate
+from risk.rules import Subject
+from risk.scores import By, Scored, Scores
 from tests.support.cluster import Database, TestCluster, running_cluster
 from tests.support.ledger_flows import PROVIDER, flows, operation
 from workers.embedded import postgres
@@ -59,7 +66,7 @@ WHERE r.rolname !~ '^pg_' ORDER BY r.rolname, m.rolname
 COLUMNS = """
 SELECT n.nspname || '.' || c.relname AS name, array_agg(quote_ident(a.attname) ORDER BY a.attnum) AS columns
 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace JOIN pg_attribute a ON a.attrelid = c.oid
-WHERE n.nspname IN ('ledger', 'records') AND c.relkind IN ('r', 'p') AND NOT c.relispartition
+WHERE n.nspname IN ('identity', 'ledger', 'records', 'risk') AND c.relkind IN ('r', 'p') AND NOT c.relispartition
   AND a.attnum > 0 AND NOT a.attisdropped
 GROUP BY 1 ORDER BY 1
 """
@@ -114,6 +121,7 @@ async def dump() -> Path:
         async with asyncpg.create_pool(database.url, min_size=1, max_size=4) as pool:
             await _fill_ledger(pool)
             await _fill_records(pool)
+            await _fill_risk(pool)
         upkeep = cluster.cluster.url(database.name, user="holdfast_upkeep", password=cluster.password)
         with tempfile.TemporaryDirectory(prefix="holdfast-test-") as folder:
             async with asyncpg.create_pool(upkeep, min_size=1, max_size=1) as pool:
@@ -197,6 +205,26 @@ async def _fill_records(pool: asyncpg.Pool) -> None:
     assert isinstance(claimed, Claimed)
     await claims.finish(ClientId("tests"), "test", "key", claimed.fence, 201, {}, b"{}")
     await Inbox(pool).receive(PROVIDER, "evt_1", b"{}")
+    gate = Reference(f"{payment}/hold")
+    await Approvals(pool).give(f"payment/{payment}", gate, Outcome.DONE, "called the payer", "ann")
+
+
+async def _fill_risk(pool: asyncpg.Pool) -> None:
+    """A row of each table, and a decision."""
+    standings = Standings(pool)
+    await standings.seed(flows.merchant)
+    await DenyLists(pool).write("stolen", "tok_stolen", denied=True, author="ann", why="a test")
+    await Scores(pool).receive(
+        Scored(by=By.MERCHANT, key=flows.merchant, value=17, source="tests", event="1", scored_at=datetime.now(UTC))
+    )
+    subject = Subject(
+        operation=operation(Prefix.PAYOUT, "judged"),
+        kind=Prefix.PAYOUT,
+        client="tests",
+        merchant=flows.merchant,
+        money=Money(100, "EUR"),
+    )
+    assert (await Gate(pool, standings).decide(subject)).version
 
 
 def _psql(cluster: TestCluster, database: Database, text: bytes) -> None:
