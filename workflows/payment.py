@@ -22,6 +22,7 @@ from domain.commands import (
     Capture,
     Effect,
     Increment,
+    Inquiry,
     Note,
     Operation,
     Payment,
@@ -29,7 +30,7 @@ from domain.commands import (
     Row,
     Void,
 )
-from domain.ids import OperationId, Reference, operation_of
+from domain.ids import OperationId, Reference, Verb, effect_reference, operation_of
 from domain.lifecycle import PAYMENT, Lifecycle, PaymentState, is_terminal
 from domain.money import Money, fee
 from domain.outcomes import CANCELED, DONE, Answer, Fact, Found, Outcome, Reason, Receipt, refused
@@ -64,7 +65,6 @@ NOTE      = Step(Books.note,            undo=A_ROW,              policy=NOTED)
 # fmt: on
 
 STANDING = {"PREPARE": PREPARE, "AUTHORIZE": AUTHORIZE, "RESERVE": RESERVE}  # what may travel to the next run
-STANDS = frozenset((S.AUTHORIZED, S.CAPTURING, S.PARTIALLY_CAPTURED))  # an authorization that can be raised
 NOTHING_SENT = frozenset((Reason.STALE, Reason.CANCELED))
 NOT_PASSED = frozenset((Reason.BLOCKED_BY_RISK, Reason.REVIEW_TIMED_OUT))
 NOBODY_WAITS = frozenset((Reason.CANCELED, Reason.CHALLENGE_ABANDONED))
@@ -132,6 +132,7 @@ class PaymentWorkflow(Run):
         self._abandoned = False  # its initiator has given it up while the payer was away
         self._challenge_ends = math.inf
         self._captures: dict[Reference, CarriedCapture] = {}
+        self._found = False  # a void has met captures that this run did not know of
         self._noted = ""  # the state that the payment's row has
         # It stands until captured, voided or expired: a void, an expiry and a cancellation unwind this same list.
         self._authorization = Saga(self, payment.id, book_found=self._book_found, gives_up=self._gives_up)
@@ -160,11 +161,29 @@ class PaymentWorkflow(Run):
                 case operation:
                     await self._perform(operation)
         while late := await self.last():
-            given_up = isinstance(late, Void) and self._abandoned and self.state == S.VOIDED
-            self.answer(late, DONE if given_up else refused(Reason.PAYMENT_CLOSED), _zero(payment.money))
-            if given_up:
-                await self._note(_row(payment, late, "succeeded", _zero(payment.money), ""))
+            await self._answer_late(late)
         return self.state
+
+    async def _answer_late(self, late: Operation) -> None:
+        """Answer an operation whose turn has not come. A run that was reset may have begun it all the same."""
+        answer, moved = refused(Reason.PAYMENT_CLOSED), _zero(self.amount)
+        match late:
+            case Void() if self._abandoned and self.state == S.VOIDED:
+                answer = DONE
+                await self._note(_row(self._payment, late, "succeeded", moved, ""))
+            case Increment():
+                gate = replace(self._reservation(late), reference=Reference(f"{late.id}/hold"))
+                await Saga(self, late.id).ensure_absent(RESERVE, gate)
+            case Capture() if self._found:
+                on = effect_reference(late.id, Verb.CAPTURE, 1)
+                inquiry = Inquiry(on=on, provider=self.promises.provider, verb=Verb.CAPTURE)
+                became = await Saga(self, late.id).became(inquiry)
+                if became is not None and became.outcome is Outcome.DONE:
+                    answer, moved = became, late.money
+                    await self._note(_row(self._payment, late, "succeeded", moved, "", Done(on, became)))
+            case _:
+                pass
+        self.answer(late, answer, moved)
 
     async def _perform(self, operation: Operation | Lapse) -> None:
         match operation:
@@ -305,17 +324,7 @@ class PaymentWorkflow(Run):
         answer = refused(Reason.NOT_SUPPORTED)
         if self.promises.increments:
             async with Saga(self, increment.id) as saga:
-                rest = self.amount - self.total
-                preparation = replace(
-                    _preparation(self._payment),
-                    operation=increment.id,
-                    payment=self._payment.id,
-                    provider=self.promises.provider,
-                    money=rest + increment.money,
-                    fingerprint=increment.fingerprint,
-                    expires_seconds=self._payment.window_seconds,  # the same whenever it is asked: the run releases it
-                )
-                reserved = await saga(RESERVE, preparation)
+                reserved = await saga(RESERVE, self._reservation(increment))
                 raised = await saga.attempt(RAISE, self._effect(increment.money))
                 if raised.answer.outcome is not Outcome.DONE:
                     saga.needs(RAISE, raised)
@@ -330,6 +339,18 @@ class PaymentWorkflow(Run):
         self.answer(increment, answer, increment.money if done else _zero(increment.money))
         if not done:
             await self._note_increment(increment, "failed", answer.reason, None)
+
+    def _reservation(self, increment: Increment) -> Prepare:
+        """The hold that covers what is left and the increment."""
+        return replace(
+            _preparation(self._payment),
+            operation=increment.id,
+            payment=self._payment.id,
+            provider=self.promises.provider,
+            money=self.amount - self.total + increment.money,
+            fingerprint=increment.fingerprint,
+            expires_seconds=self._payment.window_seconds,  # the same whenever it is asked: the run releases it
+        )
 
     async def _note_increment(self, increment: Increment, state: str, reason: str, raised: Done | None) -> None:
         row = _row(self._payment, increment, state, increment.money, reason, raised)
@@ -392,6 +413,8 @@ class PaymentWorkflow(Run):
         if since("what-the-ledger-has"):  # a late run may have booked, and given back, what this run does not know of
             known = (await self.stands(self._payment.id, void)).total or known
         taken = found.money - known
+        if found.money.minor > self.total.minor:
+            self._found = since("what-the-ledger-has")
         if taken.minor > 0:
             total = self.total + taken
             booking = self._booking(self._payment.id, taken, void, (self._row(S.CAPTURED, total),), final=True)
@@ -529,8 +552,6 @@ class PaymentWorkflow(Run):
     @increment.validator
     def _increment_is_apt(self, increment: Increment) -> None:
         self.admit(increment)
-        if increment.id not in self._known and self.state not in STANDS:
-            raise refusal("InvalidState", f"it is {self.state}")
         if increment.id not in self._known and not self.promises.increments:
             raise refusal("NotSupported", f"{self.promises.provider} raises no authorization")
 

@@ -187,6 +187,14 @@ class Saga:
         await self._undo(self._may_have_happened[place])
         self._may_have_happened[place] = new
 
+    async def ensure_absent(self, step: Step[In], command: In) -> None:
+        """Undo a step that this run does not know of: before a reset it may have done it."""
+        await self._undo(Row(step, command, 1, self._operation))
+
+    async def became(self, inquiry: Inquiry) -> Answer | None:
+        """Ask the provider, once it answers, what became of an effect that this run does not know of."""
+        return await self._inquire(inquiry.on, inquiry)
+
     def standing(self) -> list[Row]:
         """What may have happened and is not undone, oldest first."""
         return list(self._may_have_happened)
