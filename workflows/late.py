@@ -20,7 +20,6 @@ from enum import Enum, auto
 from typing import ClassVar
 
 from temporalio import workflow
-from temporalio.common import RetryPolicy
 
 from contracts.books import Books
 from contracts.provider import Provider
@@ -73,8 +72,6 @@ CAME_BACK    = Step(Books.book_payout_returned, undo=A_FACT,           policy=RE
 # A void of ours is numbered above those of the payment's own run, which begin at 1 and grow with each refusal: a void
 # that was answered before the authorization came about is answered the same again, and would undo nothing.
 LATE_VOIDS = 90
-BOOKS_DEADLINE = timedelta(seconds=5)  # our own database
-UNTIL_ANSWERED = RetryPolicy(initial_interval=timedelta(seconds=0.1), maximum_interval=timedelta(minutes=1))
 
 
 class Meaning(Enum):
@@ -91,6 +88,9 @@ class Meaning(Enum):
     UNDECIDED = auto()  # the provider has it after all, and will decide
     IN_QUESTION = auto()  # it succeeded, failed, and is said to have succeeded: old news, or new?
     CONTRADICTS = auto()
+
+
+CAME_ABOUT = (Meaning.CAPTURED, Meaning.REFUNDED, Meaning.HANDED_OVER)  # said to have happened, and not booked
 
 
 def meaning(fact: Fact, stands: Stands) -> Meaning:
@@ -187,6 +187,7 @@ class LateWorkflow(Run):
     def __init__(self, late: LateFact) -> None:
         super().__init__(late, S.REQUESTED)
         self._late = late
+        self._asked = False  # the provider was asked how it stands now
 
     @workflow.run
     async def run(self, late: LateFact) -> str:
@@ -200,7 +201,10 @@ class LateWorkflow(Run):
             about = await self._about(fact)
             means = meaning(fact, about.stands)
             self.log(means.name.lower().replace("_", " "), fact.reference, late.source)
-            fact = await self._settle(fact, means, about)
+            if means in CAME_ABOUT and not self._asked:
+                fact = await self._decided(fact, about)  # a word may be older than another that took it back
+            else:
+                fact = await self._settle(fact, means, about)
         self.move(S.SETTLED)
         self.show()
         await self.last()
@@ -357,6 +361,7 @@ class LateWorkflow(Run):
         """Ask until the provider has decided."""
         answer = await Saga(self, about.operation).arrives(DECISION, self._inquiry(fact))
         assert answer is not None, "nothing else is to be done meanwhile"
+        self._asked = True
         return replace(fact, answer=answer)
 
     async def _question(self, fact: Fact, about: About) -> Fact | None:

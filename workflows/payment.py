@@ -196,6 +196,9 @@ class PaymentWorkflow(Run):
             case Lapse() if self.state == S.REQUESTED:
                 self.move(S.NOT_STARTED)  # canceled before anything was sent
                 self.answer(self._payment, CANCELED, _zero(self._payment.money))
+                if since("released-unprepared"):
+                    gate = replace(_preparation(self._payment), reference=Reference(f"{self._payment.id}/hold"))
+                    await self._authorization.ensure_absent(PREPARE, gate)
                 await self._note()
             case Void() | Lapse():
                 await self._void(operation)

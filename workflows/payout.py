@@ -16,7 +16,7 @@ from temporalio import workflow
 
 from contracts.books import Books
 from contracts.provider import Provider
-from domain.commands import Booking, Effect, Inquiry, Note, Operation, Payout, Row, Void
+from domain.commands import Booking, Effect, Inquiry, Note, Operation, Payout, Prepare, Row, Void
 from domain.ids import Reference, Verb
 from domain.lifecycle import PAYOUT, Lifecycle, PayoutState
 from domain.money import Money
@@ -25,6 +25,7 @@ from workflows import preparation
 from workflows.policies import A_FACT, A_ROW, ADMITTED, AS_ASKED, BOOKED, NOTED, REVERSED
 from workflows.run import Run, Setback, refusal
 from workflows.saga import Await, Book, Done, ForwardOnly, Nothing, Saga, Send, Step
+from workflows.since import since
 
 S = PayoutState
 
@@ -72,7 +73,11 @@ class PayoutWorkflow(Run):
 
     async def _live(self, payout: Payout) -> str:
         stopped: Answer | None = CANCELED
-        if await self.next() is not None:
+        if await self.next() is None:
+            if since("released-unprepared"):
+                gate = replace(_preparation(payout), reference=Reference(f"{payout.id}/hold"))
+                await Saga(self, payout.id).ensure_absent(PREPARE, gate)
+        else:
             async with Saga(self, payout.id) as saga:
                 accepted = await self._hand_over(saga, payout)
                 await self._follow(saga, payout, accepted)
@@ -93,8 +98,7 @@ class PayoutWorkflow(Run):
 
     async def _hand_over(self, saga: Saga, payout: Payout) -> Done:
         """Reserve and submit; the initiator is answered when the rail has it and the books say so."""
-        prepare = replace(preparation.of(payout), instrument=payout.destination, replaces=payout.replaces)
-        self._hold = (await saga(PREPARE, prepare)).reference
+        self._hold = (await saga(PREPARE, _preparation(payout))).reference
         self.move(S.SUBMITTING)
         effect = Effect(provider=payout.promises.provider, money=payout.money, instrument=payout.destination)
         accepted = await saga(PAY_OUT, effect)
@@ -208,6 +212,10 @@ class PayoutWorkflow(Run):
             raise refusal("InvalidState", f"it is {self.state}")
         if recall.id not in self._known and not self.promises.recalls:
             raise refusal("NotSupported", f"{self.promises.provider} calls no payout back")
+
+
+def _preparation(payout: Payout) -> Prepare:
+    return replace(preparation.of(payout), instrument=payout.destination, replaces=payout.replaces)
 
 
 def _recall_row(recall: Operation, state: str, reason: str, payout: Payout) -> Row:

@@ -14,7 +14,7 @@ from temporalio import workflow
 
 from contracts.books import Books
 from contracts.provider import Provider
-from domain.commands import Booking, Effect, Note, Refund, Row
+from domain.commands import Booking, Effect, Note, Prepare, Refund, Row
 from domain.ids import Reference
 from domain.lifecycle import REFUND, Lifecycle, RefundState
 from domain.outcomes import CANCELED, Answer, Outcome, Reason, Receipt, refused
@@ -22,6 +22,7 @@ from workflows import preparation
 from workflows.policies import A_FACT, A_ROW, ADMITTED, AS_ASKED, BOOKED, NOTED
 from workflows.run import Run
 from workflows.saga import Done, ForwardOnly, Saga, Step
+from workflows.since import since
 
 S = RefundState
 
@@ -57,6 +58,9 @@ class RefundWorkflow(Run):
         if await self.next() is None:
             self._end(CANCELED)
             answer, noted = CANCELED, False
+            if since("released-unprepared"):
+                gate = replace(_preparation(refund), reference=Reference(f"{refund.id}/hold"))
+                await Saga(self, refund.id).ensure_absent(PREPARE, gate)
         else:
             answer, noted = await self._give_back(refund)
         self.answer(refund, answer, self.total)
@@ -71,7 +75,7 @@ class RefundWorkflow(Run):
     async def _give_back(self, refund: Refund) -> tuple[Answer, bool]:
         """Return the answer, and whether the rows were written along with an entry."""
         async with Saga(self, refund.id) as saga:
-            hold = await saga(PREPARE, replace(preparation.of(refund), payment=refund.payment))
+            hold = await saga(PREPARE, _preparation(refund))
             self.move(S.SUBMITTING)
             effect = Effect(
                 provider=refund.promises.provider,
@@ -140,3 +144,7 @@ class RefundWorkflow(Run):
     @submit.validator
     def _submit_is_apt(self, refund: Refund) -> None:
         self.admit(refund)
+
+
+def _preparation(refund: Refund) -> Prepare:
+    return replace(preparation.of(refund), payment=refund.payment)

@@ -124,11 +124,21 @@ async def test_a_capture_after_its_payments_end_is_booked_and_given_back_once(la
     effect = await lost_capture(late.shop)
     assert await late.settled(effect, DONE, "ev_1") == "captured"
     assert await late.settled(effect, DONE, "ev_2") == "agrees"
-    assert late.provider.asked == [f"{operation(effect)}.r1"]
+    assert late.provider.asked == [f"?{effect}", f"{operation(effect)}.r1"]
     assert late.provider.acted_on == [f"{late.shop.pay}.a1 40.00 EUR"]
     await nothing_is_owed(late.shop, captured=4_000)
     assert (await late.shop.events(operation(effect)))[-1] == "capture.given_back"
     assert await late.shop.stored(late.shop.pay) == ("voided", 0, "")
+
+
+async def test_a_capture_that_was_taken_back_before_anybody_looked_moves_nothing(late: Settling) -> None:
+    """Told done, then failed: of two words that come in any order the provider knows which is the newer."""
+    await late.shop.ended("voided")
+    effect = await lost_capture(late.shop)
+    late.provider.answers["inquire"] = [refused("account_closed")]
+    assert await late.settled(effect, DONE, "ev_1") == "agrees"
+    assert (late.provider.asked, late.provider.acted_on) == ([f"?{effect}"], [])
+    assert await late.shop.stored(operation(effect)) == ("failed", 0, "")
 
 
 async def test_a_capture_told_twice_at_once_is_given_back_once(late: Settling) -> None:
@@ -137,7 +147,7 @@ async def test_a_capture_told_twice_at_once_is_given_back_once(late: Settling) -
     handles = [await late.late(effect, DONE, event) for event in ("ev_1", "ev_2")]
     for handle in handles:
         assert await handle.result() == "settled"
-    assert set(late.provider.asked) == {f"{operation(effect)}.r1"}
+    assert set(late.provider.asked) == {f"?{effect}", f"{operation(effect)}.r1"}
     await nothing_is_owed(late.shop, captured=4_000)
 
 
@@ -145,9 +155,9 @@ async def test_the_refund_of_a_late_capture_is_cleared_up_where_its_answer_is_lo
     await late.shop.ended("voided")
     effect = await lost_capture(late.shop)
     late.provider.answers["refund"] = [UNKNOWN]
-    late.provider.answers["inquire"] = ["none", DONE]
+    late.provider.answers["inquire"] = [DONE, "none", DONE]
     assert await late.settled(effect, DONE) == "captured"
-    assert late.provider.asked == [f"{operation(effect)}.r1", *[f"?{operation(effect)}.r1"] * 2]
+    assert late.provider.asked == [f"?{effect}", f"{operation(effect)}.r1", *[f"?{operation(effect)}.r1"] * 2]
     await nothing_is_owed(late.shop, captured=4_000)
 
 
@@ -284,7 +294,7 @@ async def test_a_payout_that_the_rail_has_after_it_had_failed_is_booked_and_foll
 ) -> None:
     await late.shop.topped_up(10_000)
     payout = await failed_payout(late.shop)
-    late.provider.answers["inquire"] = [PENDING, DONE if arrives else refused("unknown_account")]
+    late.provider.answers["inquire"] = [DONE, PENDING, DONE if arrives else refused("unknown_account")]
     assert await late.settled(f"{payout}.p1", DONE) == "handed_over"
     assert await late.shop.posted(payable(late.shop.merchant).code) == (-6_000 if arrives else -10_000)
     assert await late.shop.stored(payout) == ("failed", 4_000 if arrives else 0, "unavailable")
