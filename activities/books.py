@@ -16,7 +16,7 @@ from domain.commands import Approval, Available, Booking, Note, Prepare, Row, St
 from domain.errors import LedgerBusy
 from domain.ids import OperationId, Prefix, Reference
 from domain.money import Money
-from domain.outcomes import DONE, Answer, Outcome, Reason, Stands, refused
+from domain.outcomes import DONE, Answer, Outcome, Reason, Sent, Stands, refused
 from ledger import disputes, postings, settlements
 from ledger.accounts import OUR_BANK, payable
 from ledger.disputes import Ending, Withdrawal
@@ -209,6 +209,10 @@ class OurBooks(Books):
     @activity.defn(name="records.stands")
     async def stands(self, standing: Standing) -> Stands:
         return await stands(self._journal, self._operations, standing)
+
+    @activity.defn(name="records.sent")
+    async def sent(self, standing: Standing) -> tuple[Sent, ...]:
+        return await self._operations.sent(standing.operation)
 
     @activity.defn(name="records.check_approvals")
     async def check_approvals(self, approval: Approval) -> Answer:

@@ -8,7 +8,7 @@ from temporalio import activity
 
 from domain.commands import Approval, Available, Booking, Note, Prepare, Standing
 from domain.money import Money
-from domain.outcomes import Answer, Stands
+from domain.outcomes import Answer, Sent, Stands
 
 
 class Books:
@@ -114,6 +114,14 @@ class Books:
     @activity.defn(name="records.stands")
     async def stands(self, standing: Standing) -> Stands:
         """Tell what our own books say about an effect."""
+        raise NotImplementedError
+
+    @activity.defn(name="records.sent")
+    async def sent(self, standing: Standing) -> tuple[Sent, ...]:
+        """Tell which authorizations of a payment were ever sent and may stand, oldest first (money rule 5).
+
+        For a run that was reset, which has forgotten what it sent.
+        """
         raise NotImplementedError
 
     @activity.defn(name="records.check_approvals")

@@ -160,6 +160,15 @@ class DisputeNews:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Sent:
+    """An effect that our call journal has as sent, and not as certainly without effect."""
+
+    provider: str
+    reference: Reference
+    provider_id: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Stands:
     """What our own books say about one effect of ours, told to whoever settles a late fact.
 

@@ -12,8 +12,9 @@ from typing import Any
 import asyncpg
 
 from domain.commands import Prepare, Row
-from domain.ids import ClientId, MerchantId, OperationId, Prefix, Reference
+from domain.ids import ClientId, MerchantId, OperationId, Prefix, Reference, Verb
 from domain.money import Money
+from domain.outcomes import Sent
 
 ACTOR = "holdfast"
 MOMENTS_MAX = 1000  # a doubt of days is inquired thousands of times; a person reads the latest
@@ -178,6 +179,13 @@ class Operations:
         )
         return [_stored(row) for row in rows]
 
+    async def sent(self, payment: OperationId) -> tuple[Sent, ...]:
+        """The authorizations of a payment that were sent and are not known to have had no effect, oldest first."""
+        rows = await self._pool.fetch(SENT, payment, Verb.AUTHORIZE)
+        return tuple(
+            Sent(provider=row["provider"], reference=row["reference"], provider_id=row["provider_id"]) for row in rows
+        )
+
     async def timeline(self, operation: OperationId) -> list[StoredMoment]:
         """What happened to an operation and its children, and what their provider was asked, oldest first.
 
@@ -251,6 +259,14 @@ PAGE = """
 SELECT * FROM records.operation
 WHERE client = $1 AND kind = $2 AND (created_at, id) < (coalesce($3::timestamptz, 'infinity'), coalesce($4, ''))
 ORDER BY created_at DESC, id DESC LIMIT $5
+"""
+
+SENT = """
+SELECT provider, reference, coalesce(answer ->> 'provider_id', '') AS provider_id FROM (
+    SELECT DISTINCT ON (reference) provider, reference, answer, outcome, sent_at FROM records.call
+    WHERE reference > $1 || '.' AND reference < $1 || '/' AND verb = $2 ORDER BY reference, number DESC
+) AS latest
+WHERE outcome IS NULL OR outcome NOT IN ('refused', 'unavailable') ORDER BY sent_at
 """
 
 TIMELINE = """

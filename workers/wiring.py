@@ -119,6 +119,7 @@ def of_books(books: Books) -> list[Callable[..., Any]]:
         books.book_dispute_lost,
         books.available,
         books.stands,
+        books.sent,
         books.check_approvals,
         books.note,
     ]

@@ -15,6 +15,7 @@ from typing import ClassVar, NoReturn
 
 from temporalio import workflow
 
+from contracts import queues
 from contracts.books import Books
 from contracts.provider import Provider
 from domain.commands import (
@@ -28,6 +29,7 @@ from domain.commands import (
     Payment,
     Prepare,
     Row,
+    Standing,
     Void,
 )
 from domain.ids import OperationId, Reference, Verb, effect_reference, operation_of
@@ -194,21 +196,35 @@ class PaymentWorkflow(Run):
             case Increment():
                 await self._increment(operation)
             case Lapse() if self.state == S.REQUESTED:
-                self.move(S.NOT_STARTED)  # canceled before anything was sent
-                self.answer(self._payment, CANCELED, _zero(self._payment.money))
-                if since("released-unprepared"):
-                    gate = replace(_preparation(self._payment), reference=Reference(f"{self._payment.id}/hold"))
-                    await self._authorization.ensure_absent(PREPARE, gate)
-                await self._note()
+                await self._give_up_unbegun()
             case Void() | Lapse():
                 await self._void(operation)
             case _:
                 raise AssertionError(f"nobody performs {operation}")
         self.show()
 
+    async def _give_up_unbegun(self) -> None:
+        """Canceled before anything was sent, as far as this run knows; a lost step may have reserved all the same."""
+        if forgotten := await self._forgotten():
+            self.move(S.AUTHORIZING)
+            self.move(S.VOIDING)
+            for effect, attempt in forgotten:
+                self._authorization.remember(AUTHORIZE, effect, attempt)
+            await self._authorization.unwind()
+            self.move(S.CAPTURED if self.total.minor else S.VOIDED)
+        else:
+            self.move(S.NOT_STARTED)
+        self.answer(self._payment, CANCELED, _zero(self._payment.money))
+        if since("released-unprepared"):
+            gate = replace(_preparation(self._payment), reference=Reference(f"{self._payment.id}/hold"))
+            await self._authorization.ensure_absent(PREPARE, gate)
+        await self._note()
+
     async def _authorize(self, payment: Payment) -> None:
         async with self._authorization as saga:
             self._hold = (await saga(PREPARE, _preparation(payment))).reference
+            for effect, attempt in await self._forgotten():
+                saga.remember(AUTHORIZE, effect, attempt)
             self.move(S.AUTHORIZING)
             authorized = self._authorized = saga.needs(AUTHORIZE, await self._ask_providers(saga, payment))
             if self.state == S.CHALLENGE_REQUIRED:
@@ -228,6 +244,34 @@ class PaymentWorkflow(Run):
             answer = replace(answer, provider_id=self._authorized.provider_id)
         self.answer(payment, answer, payment.money if answer.outcome is Outcome.DONE else _zero(payment.money))
         await self._note()
+
+    async def _forgotten(self) -> list[tuple[Effect, int]]:
+        """What a run that was reset has sent before, and may never come to send again."""
+        info = workflow.info()
+        if info.run_id == info.original_execution_run_id or not since("what-was-sent"):
+            return []
+        payment = self._payment
+        sent = await workflow.execute_activity_method(
+            Books.sent,
+            Standing(operation=payment.id, on=self._hold),
+            task_queue=queues.PAYMENTS,
+            start_to_close_timeout=NOTED.deadline,
+            retry_policy=saga.FOR_EVER,
+            summary=f"{payment.id}: what was sent before the reset",
+        )
+        return [
+            (
+                Effect(
+                    reference=each.reference,
+                    provider=each.provider,
+                    money=payment.money,
+                    instrument=payment.instrument,
+                    provider_id=each.provider_id,
+                ),
+                int(each.reference.rsplit(".a", 1)[1]),
+            )
+            for each in sent
+        ]
 
     async def _ask_providers(self, saga: Saga, payment: Payment) -> Done:
         """Ask one after the other, and the next only where it is certain that nothing came of it (money rule 1)."""

@@ -22,7 +22,7 @@ from temporalio.types import MethodAsyncSingleParam
 
 from contracts import queues
 from contracts.provider import UNAVAILABLE, Provider
-from domain.commands import Command, Inquiry, Patience, Prepare
+from domain.commands import Command, Effect, Inquiry, Patience, Prepare
 from domain.ids import OperationId, Reference, Verb, effect_reference
 from domain.outcomes import CANCELED, DONE, Answer, Doubt, Found, Outcome, Reason, refused
 from workflows.run import Run
@@ -187,13 +187,18 @@ class Saga:
         await self._undo(self._may_have_happened[place])
         self._may_have_happened[place] = new
 
+    def remember(self, step: Step[In], command: In, attempt: int) -> None:
+        """Take up a step that was done before this run was reset, so that it is undone with the others."""
+        self._may_have_happened.append(Row(step, command, attempt, self._operation))
+
     async def ensure_absent(self, step: Step[In], command: In) -> None:
         """Undo a step that this run does not know of: before a reset it may have done it."""
         await self._undo(Row(step, command, 1, self._operation))
 
     async def became(self, inquiry: Inquiry) -> Answer | None:
         """Ask the provider, once it answers, what became of an effect that this run does not know of."""
-        return await self._inquire(inquiry.on, inquiry)
+        self._doubt(inquiry.on, 0)
+        return self._no_doubt(await self._inquire(inquiry.on, inquiry))
 
     def standing(self) -> list[Row]:
         """What may have happened and is not undone, oldest first."""
@@ -482,7 +487,8 @@ class Saga:
                 )
             except FailureError:  # not ActivityError alone: a local activity's own error arrives unwrapped
                 pass  # the regular kind takes over: visible, and it can be paused
-        queue = queues.repair(self._run.promises.provider) if isinstance(policy, Send) else queues.PAYMENTS
+        asked = command.provider if isinstance(command, Effect) else self._run.promises.provider
+        queue = queues.repair(asked) if isinstance(policy, Send) else queues.PAYMENTS
         deadline = policy.deadline if isinstance(policy, Book) else None
         while True:
             try:
@@ -526,6 +532,9 @@ class Saga:
     def _record(self, step: Step[In], command: In, attempt: int) -> In:
         """Number the command, and note it before the call: a call without an answer may have happened."""
         numbered = replace(command, reference=self._reference(step.do, step.policy, command, attempt))
+        self._may_have_happened = [
+            each for each in self._may_have_happened if each.command.reference != numbered.reference
+        ]
         if not isinstance(step.undo, Nothing | ForwardOnly):
             self._may_have_happened.append(Row(step, numbered, attempt, self._operation))
         return numbered

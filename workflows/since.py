@@ -14,6 +14,7 @@ CHANGES: Mapping[str, str] = {
     "escalation": "0.3.0",  # a parked run asks the next one up when its deadline passes
     "what-the-ledger-has": "0.3.0",  # what a void finds is compared with the ledger: a late run may have booked it
     "released-unprepared": "0.3.0",  # a lost local activity may have reserved for a run that is canceled at once
+    "what-was-sent": "0.3.0",  # a run that was reset asks our call journal what it has sent, and undoes that too
     "approvals": "0.3.0",  # a decision's approvals are checked against our own records
 }
 

@@ -9,6 +9,8 @@ from typing import Any, SupportsIndex
 
 import pytest
 import pytest_asyncio
+from temporalio.api.common.v1 import WorkflowExecution
+from temporalio.api.workflowservice.v1 import ResetWorkflowExecutionRequest
 from temporalio.client import Client, WorkflowExecutionStatus
 
 from contracts import attributes, queues
@@ -42,6 +44,7 @@ from workflows import run as run_module
 
 RAISES = replace(PROMISES, increments=True)
 RECALLS = replace(PROMISES, recalls=True)
+TASK_COMPLETED = "workflow_task_completed_event_attributes"
 A_SECOND_ROUTE = (replace(PROMISES, provider=ANOTHER),)
 
 
@@ -470,3 +473,28 @@ async def test_a_run_with_a_long_history_goes_on_under_a_new_one_and_forgets_not
     assert await handle.result() == "captured"
     assert (world.provider_total, world.ledger_total, world.open_holds, world.authorized) == (40, 40, 0, {})
     assert world.doubles == 0
+
+
+@pytest.mark.parametrize("first", ["done", "soft"])
+async def test_a_run_that_is_reset_and_canceled_leaves_nothing_at_any_provider(steady: Client, first: str) -> None:
+    start = replace(payment(f"reset {first}"), routes=A_SECOND_ROUTE)
+    world, handle = WORLDS[start.id], handle_of(steady, start)
+    world.script["provider.authorize"] = AtTheFirst(world, first)
+    await (await begin(steady, start)).result()
+    assert len(world.authorized) == 1
+    described = await handle.describe()
+    history = await handle.fetch_history()
+    first_task = next(event.event_id for event in history.events if event.HasField(TASK_COMPLETED))
+    await handle.cancel()
+    await steady.workflow_service.reset_workflow_execution(
+        ResetWorkflowExecutionRequest(
+            namespace=steady.namespace,
+            workflow_execution=WorkflowExecution(workflow_id=handle.id, run_id=described.run_id),
+            reason="a person resets it to its beginning",
+            workflow_task_finish_event_id=first_task,
+            request_id=f"reset {first}",
+        )
+    )
+    await handle_of(steady, start).cancel()
+    assert await handle_of(steady, start).result() == "voided"
+    assert (world.authorized, world.open_holds) == ({}, 0)

@@ -103,7 +103,7 @@ def workflows(client: Client, queue: str) -> Worker:
         activities=[
             books.prepare_payment, books.prepare_refund, books.prepare_payout, books.release, books.book_capture,
             books.book_refund, books.book_payout_accepted, books.book_payout_paid, books.book_payout_failed, books.note,
-            books.prepare_increment, books.book_capture_failed, books.check_approvals, books.stands,
+            books.prepare_increment, books.book_capture_failed, books.check_approvals, books.stands, books.sent,
         ],
     )  # fmt: skip
 

@@ -17,7 +17,7 @@ from contracts.provider import UNAVAILABLE, UNKNOWN, Provider
 from domain.commands import Approval, Booking, Command, Effect, Inquiry, Note, Prepare, Standing
 from domain.ids import OperationId, Reference, Verb, operation_of
 from domain.money import Money
-from domain.outcomes import DONE, Answer, Fact, Found, Outcome, Reason, Stands, refused
+from domain.outcomes import DONE, Answer, Fact, Found, Outcome, Reason, Sent, Stands, refused
 
 RETRY_AFTER = timedelta(seconds=7)  # longer than any pause of the engine within an authorization's patience
 AN_HOUR = timedelta(hours=1)  # longer than any patience
@@ -308,6 +308,13 @@ class FakeBooks(Books):
         world = _world(standing)
         total = Money(world.ledger_total, "EUR")
         return Stands(state=world.states.get(standing.operation, ""), posted=False, reversed=False, total=total)
+
+    @activity.defn(name="records.sent")
+    async def sent(self, standing: Standing) -> tuple[Sent, ...]:
+        """What may stand at the provider, whoever has sent it."""
+        world = _world(standing)
+        may_stand = [each for each in world.sent if ".a" in each and each not in world.refusals]
+        return tuple(Sent(provider="fake", reference=each, provider_id="") for each in may_stand)
 
     @activity.defn(name="records.check_approvals")
     async def check_approvals(self, approval: Approval) -> Answer:
