@@ -9,7 +9,7 @@ export UV_PYTHON_DOWNLOADS := never
 export UV_PROJECT_ENVIRONMENT := .venv
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: help setup demo up down test check format generate grid chaos histories released bench clean
+.PHONY: help setup demo up down test check format generate grid sim chaos histories released bench clean
 .DEFAULT_GOAL := help
 
 help: ## Say what there is
@@ -53,13 +53,17 @@ generate: setup ## Write what is generated from the code: currencies, documents,
 	@$(RUN) tests.support.currencies
 	@$(RUN) tests.support.docs
 	@$(RUN) tests.support.ledger_docs
+	@$(RUN) tests.support.risk_docs
 	@$(RUN) tests.support.openapi
 
 grid: setup ## Write the golden texts of the saga grids anew; read the diff line by line
 	@GRID=write $(RUN) pytest -q tests/saga/test_grids.py
 
-chaos: setup ## Kill what runs, at every step, and compare the books afterwards
-	@$(RUN) pytest -q tests/chaos
+sim: setup ## Search schedules of faults for the one that breaks an invariant, and kill every mutant (MINUTES=5 SEED=n)
+	@$(RUN) tests.simulation search $(if $(MINUTES),--minutes $(MINUTES)) $(if $(SEED),--seed $(SEED))
+
+chaos: setup ## Kill, freeze, cut off and fill up what runs while shops buy; audit what is left (PAYMENTS=1000, SEED=n)
+	@$(RUN) tests.chaos.soak $(PAYMENTS)
 
 histories: setup ## Record the replay corpus anew, from the code as it is
 	@$(RUN) tests.replay.record

@@ -6,9 +6,9 @@ from domain.ids import OperationId, Prefix, Reference, operation_of
 
 PAYMENTS = "payments"  # workflows, and the activities of our own books
 
-# A workflow task takes milliseconds. One that a worker was given as it died is another's after so long, not after ten
-# seconds, which is the default. Whoever starts a run names it.
-TASK_TIMEOUT = timedelta(seconds=4)
+# A workflow task takes milliseconds, and its local activities keep it alive. One that a worker was given as it died is
+# another's after so long, not after ten seconds, which is the default. Whoever starts a run names it.
+TASK_TIMEOUT = timedelta(seconds=3)
 
 WORKFLOW_OF = {
     Prefix.PAYMENT: "payment",

@@ -201,7 +201,8 @@ class LateWorkflow(Run):
             about = await self._about(fact)
             means = meaning(fact, about.stands)
             self.log(means.name.lower().replace("_", " "), fact.reference, late.source)
-            if means in CAME_ABOUT and not self._asked:
+            moved = fact.answer.outcome is Outcome.DONE and _verb(fact.reference) in (Verb.CAPTURE, Verb.REFUND)
+            if (moved or means in CAME_ABOUT) and not self._asked:
                 fact = await self._decided(fact, about)  # a word may be older than another that took it back
             else:
                 fact = await self._settle(fact, means, about)

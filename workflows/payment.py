@@ -247,13 +247,12 @@ class PaymentWorkflow(Run):
 
     async def _forgotten(self) -> list[tuple[Effect, int]]:
         """What a run that was reset has sent before, and may never come to send again."""
-        info = workflow.info()
-        if info.run_id == info.original_execution_run_id or not since("what-was-sent"):
+        if not self.was_reset() or not since("what-was-sent"):
             return []
         payment = self._payment
         sent = await workflow.execute_activity_method(
             Books.sent,
-            Standing(operation=payment.id, on=self._hold),
+            Standing(operation=payment.id, on=Reference(f"{payment.id}/hold")),
             task_queue=queues.PAYMENTS,
             start_to_close_timeout=NOTED.deadline,
             retry_policy=saga.FOR_EVER,

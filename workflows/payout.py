@@ -20,7 +20,7 @@ from domain.commands import Booking, Effect, Inquiry, Note, Operation, Payout, P
 from domain.ids import Reference, Verb
 from domain.lifecycle import PAYOUT, Lifecycle, PayoutState
 from domain.money import Money
-from domain.outcomes import CANCELED, Answer, Outcome, Reason, Receipt, refused
+from domain.outcomes import CANCELED, DONE, Answer, Fact, Outcome, Reason, Receipt, refused
 from workflows import preparation
 from workflows.policies import A_FACT, A_ROW, ADMITTED, AS_ASKED, BOOKED, NOTED, REVERSED
 from workflows.run import Run, Setback, refusal
@@ -127,14 +127,26 @@ class PayoutWorkflow(Run):
                     await self.contradicted(fact)
                 case _:  # a cancellation changes nothing any more: it is on its way
                     pass
+        came_back = None
+        if arrival.outcome is Outcome.REFUSED and await self._was_booked_as_paid(payout, accepted):
+            came_back, arrival = arrival, DONE
         if arrival.outcome is Outcome.DONE:
             self.total = payout.money
             await saga(ARRIVE, self._booking(accepted, S.PAID))
             self.move(S.PAID)
+            if came_back is not None:
+                topic = Reference(f"{accepted.reference}/{ARRIVAL.name}")
+                await self.contradicted(Fact(reference=topic, answer=came_back, source=f"{payout.id}.returned"))
         else:
             self.reason = arrival.reason
             await saga(REVERSE, self._booking(accepted, S.FAILED))
             self.move(S.FAILED)
+
+    async def _was_booked_as_paid(self, payout: Payout, accepted: Done) -> bool:
+        """Tell whether it had arrived before this run was reset: then it has come back since."""
+        if not self.was_reset() or not since("what-was-sent"):
+            return False
+        return (await self.stands(payout.id, accepted.reference)).state == S.PAID
 
     async def _recall(self, recall: Void, accepted: Done) -> bool:
         """Call the payout back; tell whether it comes back."""

@@ -175,6 +175,11 @@ class Run:
                     await self.contradicted(fact)
                 case Expiring():
                     pass
+                case None if self._told and since(
+                    "told-at-the-end"
+                ):  # of what this run has forgotten, or never came to
+                    words = self._told.pop(next(iter(self._told)))
+                    await self.contradicted(list(words.values())[-1])
                 case left:
                     return left
 
@@ -226,6 +231,11 @@ class Run:
         self._window = asyncio.create_task(close())
 
     # Long lives
+
+    @staticmethod
+    def was_reset() -> bool:
+        """Tell whether a person has reset this run: then it may have done what it does not know of."""
+        return workflow.info().run_id != workflow.info().original_execution_run_id
 
     def must_go_on_anew(self) -> bool:
         """Tell whether this run's history is long enough. From then on it takes nothing until it has moved."""
@@ -390,6 +400,12 @@ class Run:
         elif before is not fact.answer.outcome:
             self._queue.append(Setback(fact))
 
+    def arrival(self, topic: Reference) -> Answer | None:
+        """What was told of an arrival. One that arrived and came back has arrived: the return is settled after it."""
+        told = self.facts.pop(topic, None)
+        done = self._told.get(topic, {}).get(Outcome.DONE)
+        return done.answer if done else told
+
     def conclude(self, reference: Reference, answer: Answer) -> None:
         """Remember what became of an effect, so that another word about it is known to be news or none.
 
@@ -400,6 +416,12 @@ class Run:
         if answer.outcome in DECIDED:
             self._concluded[reference] = answer.outcome
             self._queue += [Setback(fact) for outcome, fact in told.items() if outcome is not answer.outcome]
+
+    def undone(self, reference: Reference) -> None:
+        """Remember that an effect was undone: that it had been there is no news."""
+        self.facts.pop(reference, None)
+        self._told.pop(reference, None)
+        self._concluded[reference] = Outcome.DONE
 
     def pending(self, reference: Reference, answer: Answer) -> None:
         """Note that the provider has accepted the effect on the wire and has not decided it."""

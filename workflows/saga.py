@@ -222,7 +222,8 @@ class Saga:
         run, topic = self._run, Reference(f"{inquiry.on}/{policy.name}")
         began, pause = workflow.time(), policy.first_pause.total_seconds()
         while True:
-            found = run.facts.pop(topic, None) or await self._inquire(topic, inquiry)
+            found = run.arrival(topic) or await self._inquire(topic, inquiry)
+            found = run.arrival(topic) or found  # told while it was asked
             if found is not None and found.outcome in (Outcome.DONE, Outcome.REFUSED):
                 run.relieve()
                 run.conclude(topic, found)
@@ -285,6 +286,7 @@ class Saga:
                 answer = await self._run.park(reference, f"the undo was {answer.outcome}: {answer.reason}")
             if answer is not None and answer.outcome is Outcome.DONE:
                 self._run.log("undone", row.command.reference)
+                self._run.undone(row.command.reference)
                 self._run.relieve()
                 return answer
 

@@ -15,6 +15,7 @@ CHANGES: Mapping[str, str] = {
     "what-the-ledger-has": "0.3.0",  # what a void finds is compared with the ledger: a late run may have booked it
     "released-unprepared": "0.3.0",  # a lost local activity may have reserved for a run that is canceled at once
     "what-was-sent": "0.3.0",  # a run that was reset asks our call journal what it has sent, and undoes that too
+    "told-at-the-end": "0.3.0",  # what was told and never concluded is settled by a run of its own
     "approvals": "0.3.0",  # a decision's approvals are checked against our own records
 }
 

@@ -5,8 +5,6 @@ starts again when there is space: both are tried.
 """
 
 import asyncio
-import contextlib
-import shutil
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -15,6 +13,7 @@ import asyncpg
 import pytest
 
 from ledger.journal import Journal
+from tests.support.chaos_faults import fill
 from tests.support.ledger_load import Load, under_load
 from tests.support.ledger_server import Server, durable_server, give_to_postgres, small_disk
 
@@ -22,17 +21,6 @@ DISK_MEGABYTES = 96  # an empty database and some segments of the journal
 CLIENTS = 16
 LOAD_SECONDS = 0.5
 NOTICED_SECONDS = 60  # until the segment of the journal that is open is full, too
-CHUNK = b"\0" * 65_536
-
-
-def fill(disk: Path) -> Path:
-    """Take all the space that is left."""
-    ballast = disk / "ballast"
-    with ballast.open("ab", buffering=0) as file, contextlib.suppress(OSError):
-        while True:
-            file.write(CHUNK)
-    assert shutil.disk_usage(disk).free < len(CHUNK)
-    return ballast
 
 
 @asynccontextmanager

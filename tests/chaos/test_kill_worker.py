@@ -7,11 +7,10 @@ simulator, a step in our own books by a lock on a table that it needs.
 import asyncio
 import os
 import signal
-from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
 
 import pytest
 
+from tests.support.chaos_faults import held
 from tests.support.live import Json, Live
 from workers.embedded.stack import Stack
 
@@ -99,28 +98,6 @@ async def test_a_worker_killed_while_it_writes_our_books_writes_once(live: Live,
         await striking
     await going
     await live.is_sound()
-
-
-@asynccontextmanager
-async def held(live: Live, table: str) -> AsyncGenerator[Callable[[], Awaitable[None]]]:
-    """Hold a table against writing until a worker waits for it and is killed; gives what waits for that."""
-    connection = await live.pool.acquire()
-    transaction = connection.transaction()
-    await transaction.start()
-    await connection.execute(f"LOCK TABLE {table} IN SHARE ROW EXCLUSIVE MODE")
-
-    async def somebody_waits() -> None:
-        waiting = "SELECT count(*) FROM pg_stat_activity WHERE usename = 'holdfast_worker' AND wait_event_type = 'Lock'"
-        async with asyncio.timeout(30):
-            while not await live.pool.fetchval(waiting):
-                await asyncio.sleep(0.02)
-
-    try:
-        yield somebody_waits
-    finally:
-        with suppress(Exception):
-            await transaction.rollback()
-        await live.pool.release(connection)
 
 
 async def test_workers_killed_again_and_again_under_load_lose_and_double_nothing(live: Live) -> None:

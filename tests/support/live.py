@@ -23,6 +23,7 @@ from workers.embedded.stack import Stack
 from workers.embedded.supervisor import running
 
 Json = dict[str, Any]
+Moved = tuple[str, str, int, str]  # reference of the effect, the provider's word for its kind, minor units, currency
 TERMINAL = {"captured", "voided", "expired", "declined", "blocked", "not_started"}
 BOOKED = {"capture": "collection", "refund_done": "payback", "payout_accepted": "transfer"}
 ASK_AGAIN_SECONDS = 60
@@ -137,17 +138,13 @@ class Live:
         assert broken is None, broken
         books = await self.books()
         assert books["doubles"] == []
-        theirs = {
-            (each["reference"], each["kind"], each["amountMinor"], each["currency"])
-            for each in books["effects"]
-            if each["kind"] in BOOKED.values()
-        }
-        ours = await self._booked()
+        ours, theirs = await self.booked(), moved(books)
         assert not ours ^ theirs, {"only in the ledger": ours - theirs, "only at the provider": theirs - ours}
-        await self._nothing_hangs(books)
+        assert await self.hanging(books) == []
 
-    async def _booked(self) -> set[tuple[str, str, int, str]]:
-        journal, booked = Journal(self.pool), set[tuple[str, str, int, str]]()
+    async def booked(self) -> set[Moved]:
+        """What the ledger says has moved at the provider."""
+        journal, booked = Journal(self.pool), set[Moved]()
         for row in await self.pool.fetch("SELECT DISTINCT operation FROM ledger.entry"):
             for entry in await journal.entries_of(row["operation"]):
                 if entry.kind in BOOKED:
@@ -155,37 +152,54 @@ class Live:
                     booked.add((effect, BOOKED[entry.kind], entry.money.minor, entry.money.currency))
         return booked
 
-    async def _nothing_hangs(self, books: Json) -> None:
-        """Assert that what has ended holds nothing, neither in the ledger nor at the provider."""
+    async def hanging(self, books: Json) -> list[str]:
+        """The references under which what has ended still holds something, in the ledger or at the provider."""
         ended = {
             row["id"]
             for row in await self.pool.fetch("SELECT id, state FROM records.operation WHERE kind = 'pay'")
             if row["state"] in TERMINAL
         }
         holds = await self.pool.fetch("SELECT reference FROM ledger.hold WHERE remaining > 0")
-        assert not [row["reference"] for row in holds if operation_of(row["reference"]) in ended]
-        standing = {
+        standing = [
             effect["reference"]
             for effect in books["effects"]
             if effect["kind"] == "authorisation" and effect["state"] == "APPROVED" and effect.get("openMinor")
-        }
-        assert not [reference for reference in standing if operation_of(reference) in ended]
+        ]
+        references = [*(row["reference"] for row in holds), *standing]
+        return [reference for reference in references if operation_of(reference) in ended]
+
+
+def moved(books: Json) -> set[Moved]:
+    """What the provider's books say has moved there."""
+    return {
+        (each["reference"], each["kind"], each["amountMinor"], each["currency"])
+        for each in books["effects"]
+        if each["kind"] in BOOKED.values()
+    }
 
 
 @contextmanager
-def running_stack() -> Generator[tuple[Stack, Path]]:
-    """Run everything in a folder whose path has a space, started again by its supervisor where a test kills it."""
+def running_stack(
+    before: Callable[[Path], object] = lambda _: None, *, second_account: bool = False
+) -> Generator[tuple[Stack, Path]]:
+    """Run everything in a folder whose path has a space, started again by its supervisor where a test kills it.
+
+    `before` is called with the stack's home before anything runs there.
+    """
     with tempfile.TemporaryDirectory(prefix="holdfast test ") as folder:
         home = Path(folder) / "home"
-        with running(home, fixed_ports=False) as supervisor:
-            watching = threading.Thread(target=supervisor.watch)
-            watching.start()
-            try:
-                yield supervisor.stack, home
-            finally:
-                supervisor.stop()
-                watching.join()
-        postgres.remove(home)
+        try:
+            before(home)
+            with running(home, fixed_ports=False, second_account=second_account) as supervisor:
+                watching = threading.Thread(target=supervisor.watch)
+                watching.start()
+                try:
+                    yield supervisor.stack, home
+                finally:
+                    supervisor.stop()
+                    watching.join()
+        finally:
+            postgres.remove(home)
 
 
 @asynccontextmanager
