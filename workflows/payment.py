@@ -137,7 +137,9 @@ class PaymentWorkflow(Run):
         self._found = False  # a void has met captures that this run did not know of
         self._noted = ""  # the state that the payment's row has
         # It stands until captured, voided or expired: a void, an expiry and a cancellation unwind this same list.
-        self._authorization = Saga(self, payment.id, book_found=self._book_found, gives_up=self._gives_up)
+        self._authorization = Saga(
+            self, payment.id, book_found=self._book_found, gives_up=self._gives_up, recalls=self._recalls
+        )
         if isinstance(start, CarriedPayment):
             self._go_on(start)
 
@@ -205,11 +207,10 @@ class PaymentWorkflow(Run):
 
     async def _give_up_unbegun(self) -> None:
         """Canceled before anything was sent, as far as this run knows; a lost step may have reserved all the same."""
-        if forgotten := await self._forgotten():
+        await self._recalls(CANCELED)
+        if self._authorization.standing():
             self.move(S.AUTHORIZING)
             self.move(S.VOIDING)
-            for effect, attempt in forgotten:
-                self._authorization.remember(AUTHORIZE, effect, attempt)
             await self._authorization.unwind()
             self.move(S.CAPTURED if self.total.minor else S.VOIDED)
         else:
@@ -223,8 +224,6 @@ class PaymentWorkflow(Run):
     async def _authorize(self, payment: Payment) -> None:
         async with self._authorization as saga:
             self._hold = (await saga(PREPARE, _preparation(payment))).reference
-            for effect, attempt in await self._forgotten():
-                saga.remember(AUTHORIZE, effect, attempt)
             self.move(S.AUTHORIZING)
             authorized = self._authorized = saga.needs(AUTHORIZE, await self._ask_providers(saga, payment))
             if self.state == S.CHALLENGE_REQUIRED:
@@ -245,32 +244,30 @@ class PaymentWorkflow(Run):
         self.answer(payment, answer, payment.money if answer.outcome is Outcome.DONE else _zero(payment.money))
         await self._note()
 
-    async def _forgotten(self) -> list[tuple[Effect, int]]:
-        """What a run that was reset has sent before, and may never come to send again."""
-        if not self.was_reset() or not since("what-was-sent"):
-            return []
-        payment = self._payment
+    async def _recalls(self, stopped: Answer) -> None:
+        """Where a cancellation comes first, a run that a person has reset never comes to what it had sent before."""
+        payment, standing = self._payment, {row.command.reference for row in self._authorization.standing()}
+        if stopped is not CANCELED or not since("what-was-sent"):
+            return
         sent = await workflow.execute_activity_method(
             Books.sent,
             Standing(operation=payment.id, on=Reference(f"{payment.id}/hold")),
             task_queue=queues.PAYMENTS,
             start_to_close_timeout=NOTED.deadline,
             retry_policy=saga.FOR_EVER,
-            summary=f"{payment.id}: what was sent before the reset",
+            summary=f"{payment.id}: what was ever sent",
         )
-        return [
-            (
-                Effect(
+        for each in sent:
+            if each.reference not in standing:
+                effect = Effect(
                     reference=each.reference,
                     provider=each.provider,
                     money=payment.money,
                     instrument=payment.instrument,
                     provider_id=each.provider_id,
-                ),
-                int(each.reference.rsplit(".a", 1)[1]),
-            )
-            for each in sent
-        ]
+                )
+                attempt = int(each.reference.rsplit(".a", 1)[1])
+                self._authorization.remember(AUTHORIZE, effect, attempt)
 
     async def _ask_providers(self, saga: Saga, payment: Payment) -> Done:
         """Ask one after the other, and the next only where it is certain that nothing came of it (money rule 1)."""

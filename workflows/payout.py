@@ -143,8 +143,8 @@ class PayoutWorkflow(Run):
             self.move(S.FAILED)
 
     async def _was_booked_as_paid(self, payout: Payout, accepted: Done) -> bool:
-        """Tell whether it had arrived before this run was reset: then it has come back since."""
-        if not self.was_reset() or not since("what-was-sent"):
+        """Tell whether this run, before a person reset it, has booked an arrival: then it has come back since."""
+        if not since("what-was-sent"):
             return False
         return (await self.stands(payout.id, accepted.reference)).state == S.PAID
 

@@ -232,11 +232,6 @@ class Run:
 
     # Long lives
 
-    @staticmethod
-    def was_reset() -> bool:
-        """Tell whether a person has reset this run: then it may have done what it does not know of."""
-        return workflow.info().run_id != workflow.info().original_execution_run_id
-
     def must_go_on_anew(self) -> bool:
         """Tell whether this run's history is long enough. From then on it takes nothing until it has moved."""
         self.draining = self.draining or (self.moves_on and workflow.info().is_continue_as_new_suggested())

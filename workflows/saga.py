@@ -136,7 +136,8 @@ class Stopped(Exception):
 class Saga:
     """The steps of one operation. What may have happened stays on its list until it is undone or known not to be.
 
-    `book_found` books what an undo finds, a fact; `gives_up` is told when undoing begins.
+    `book_found` books what an undo finds, a fact; `gives_up` is told when undoing begins; `recalls` may then put onto
+    the list what the run has forgotten.
     """
 
     def __init__(
@@ -147,10 +148,12 @@ class Saga:
         forward: bool = False,
         book_found: BookFound | None = None,
         gives_up: Callable[[Answer], None] | None = None,
+        recalls: Callable[[Answer], Awaitable[None]] | None = None,
     ) -> None:
         self.stopped: Answer | None = None
         self._book_found = book_found
         self._gives_up = gives_up
+        self._recalls = recalls
         self._run = run
         self._operation = operation
         self._forward = forward  # past the point of return: a cancellation waits for the operation's end
@@ -252,6 +255,8 @@ class Saga:
             assert self.stopped is not None
             if self._gives_up is not None:
                 self._gives_up(self.stopped)
+            if self._recalls is not None:
+                await self._recalls(self.stopped)
             await self.unwind()
         return isinstance(failure, Stopped)
 

@@ -77,7 +77,6 @@ LIVED = {
         "test_a_challenge_that_the_payer_fails_is_a_decline",
         "test_a_payer_who_stays_away_is_waited_for_a_quarter_of_an_hour_and_voided",
         "test_an_initiator_may_give_up_a_payer_who_is_away",
-        "test_what_a_bank_has_accepted_is_waited_for_for_days_before_a_person_is_asked",
         "test_a_payment_that_risk_holds_goes_on_as_two_people_decide",
         "test_a_review_that_nobody_decides_ends_blocked_after_a_day_and_was_escalated",
         "test_a_payout_that_risk_holds_waits_in_approval",
@@ -88,6 +87,8 @@ LIVED = {
         "test_a_capture_that_fails_after_it_was_done_is_taken_out_of_the_books",
         "test_a_payout_on_its_way_is_called_back_or_goes_on",
         "test_an_initiator_is_warned_once_before_the_window_closes",
+        "test_a_run_that_is_reset_and_canceled_leaves_nothing_at_any_provider",
+        "test_what_is_told_of_an_effect_that_the_run_does_not_know_is_settled_at_its_end",
     ),
     "test_late_facts.py": (
         "test_an_authorization_that_its_payment_ended_without_is_given_up",

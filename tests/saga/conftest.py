@@ -14,6 +14,7 @@ from temporalio.client import Client, WorkflowExecutionStatus
 
 from tests.support.engine import skipping_server, worker
 from workflows import run
+from workflows.since import since
 
 LOCAL_TIMERS_SECONDS = 2.1  # local activities leave timers of 2 s, which complain of a worker that is gone
 
@@ -33,7 +34,7 @@ def nobody_else_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def _but_for_escalation(change: str) -> bool:
-    return change != "escalation"
+    return change != "escalation" and since(change)
 
 
 @pytest_asyncio.fixture(autouse=True, loop_scope="session")
@@ -43,7 +44,7 @@ async def keeper(request: pytest.FixtureRequest) -> AsyncGenerator[None]:
     if not folder:
         yield
         return
-    names = [name for name in request.fixturenames if name in ("client", "steady", "server")]
+    names = [name for name in request.fixturenames if name in ("client", "steady", "server", "skipping", "ticking")]
     clients: list[Client] = [request.getfixturevalue(name) for name in names]
     before = {(each.id, each.run_id) for client in clients async for each in client.list_workflows()}
     yield

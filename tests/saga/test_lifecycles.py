@@ -16,7 +16,7 @@ from temporalio.client import Client, WorkflowExecutionStatus
 from contracts import attributes, queues
 from contracts.payloads import DATA_CONVERTER
 from domain.commands import LateFact
-from domain.ids import Reference
+from domain.ids import Prefix, Reference
 from domain.outcomes import Decision, Fact, Outcome, Reason, refused
 from tests.saga.test_updates import parked, until, view
 from tests.support.engine import (
@@ -29,6 +29,7 @@ from tests.support.engine import (
     capture,
     handle_of,
     increment,
+    operation,
     payment,
     payout,
     refund,
@@ -498,3 +499,16 @@ async def test_a_run_that_is_reset_and_canceled_leaves_nothing_at_any_provider(s
     await handle_of(steady, start).cancel()
     assert await handle_of(steady, start).result() == "voided"
     assert (world.authorized, world.open_holds) == ({}, 0)
+
+
+async def test_what_is_told_of_an_effect_that_the_run_does_not_know_is_settled_at_its_end(steady: Client) -> None:
+    start = payment("told of something else")
+    handle = handle_of(steady, start)
+    await (await begin(steady, start)).result()
+    unknown = f"{operation(Prefix.CAPTURE, 'forgotten')}.c1"
+    await fact(handle, unknown, replace(refused(""), outcome=Outcome.DONE), "ev_8")
+    await ask(handle, "void", void("told of something else", start))
+    assert await handle.result() == "voided"
+    late = steady.get_workflow_handle(queues.late_id(PROVIDER, "ev_8"))
+    assert (await late.describe()).status is WorkflowExecutionStatus.RUNNING
+    await late.terminate("the test is over")

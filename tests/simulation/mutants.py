@@ -775,8 +775,8 @@ MUTANTS: Sequence[Mutant] = (
         [
             edit(
                 PaymentWorkflow,
-                "_forgotten",
-                "if not self.was_reset() or",
+                "_recalls",
+                "if stopped is not CANCELED or",
                 "if True or",
             )
         ],
