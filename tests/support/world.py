@@ -313,7 +313,7 @@ class FakeBooks(Books):
     async def sent(self, standing: Standing) -> tuple[Sent, ...]:
         """What may stand at the provider, whoever has sent it."""
         world = _world(standing)
-        may_stand = [each for each in world.sent if ".a" in each and each not in world.refusals]
+        may_stand = [each for each in world.sent if ".a" in each and (world.effects[each] or each in world.waiting)]
         return tuple(Sent(provider="fake", reference=each, provider_id="") for each in may_stand)
 
     @activity.defn(name="records.check_approvals")
