@@ -24,7 +24,7 @@ from domain.ids import Reference
 from domain.lifecycle import DISPUTE, DisputeState, Lifecycle, is_terminal
 from domain.money import Money
 from domain.outcomes import Attention, DisputeNews, DisputeStage, Outcome
-from workflows import preparation, undeterred
+from workflows import preparation
 from workflows.policies import A_FACT, A_ROW, NOTED
 from workflows.run import Run, refusal
 from workflows.saga import Book, Nothing, Saga, Step
@@ -78,6 +78,7 @@ class DisputeWorkflow(Run):
 
     lifecycle: ClassVar[Lifecycle[DisputeState]] = DISPUTE
     owner = "disputes-operations"
+    heeds_cancellation = False
 
     @workflow.init
     def __init__(self, dispute: Dispute) -> None:
@@ -96,7 +97,7 @@ class DisputeWorkflow(Run):
     @workflow.run
     async def run(self, dispute: Dispute) -> str:
         """Live until it is lost, or won for good; return the terminal state."""
-        return await undeterred.live(self, self._live(dispute))
+        return await self.to_the_end(self._live(dispute))
 
     async def _live(self, dispute: Dispute) -> str:
         await self.next()

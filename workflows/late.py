@@ -28,7 +28,6 @@ from domain.ids import OperationId, Prefix, Reference, Verb, operation_of
 from domain.lifecycle import LATE, PAYMENT, LateState, Lifecycle, PaymentState, PayoutState, is_terminal
 from domain.money import Money
 from domain.outcomes import Fact, Found, Outcome, Stands
-from workflows import undeterred
 from workflows.policies import A_FACT, AS_ASKED, REVERSED
 from workflows.run import Run
 from workflows.saga import Await, Book, Done, ForwardOnly, Saga, Step
@@ -88,9 +87,6 @@ class Meaning(Enum):
     UNDECIDED = auto()  # the provider has it after all, and will decide
     IN_QUESTION = auto()  # it succeeded, failed, and is said to have succeeded: old news, or new?
     CONTRADICTS = auto()
-
-
-CAME_ABOUT = (Meaning.CAPTURED, Meaning.REFUNDED, Meaning.HANDED_OVER)  # said to have happened, and not booked
 
 
 def meaning(fact: Fact, stands: Stands) -> Meaning:
@@ -182,6 +178,7 @@ class LateWorkflow(Run):
 
     lifecycle: ClassVar[Lifecycle[LateState]] = LATE
     owner = "payments-operations"
+    heeds_cancellation = False
 
     @workflow.init
     def __init__(self, late: LateFact) -> None:
@@ -192,7 +189,7 @@ class LateWorkflow(Run):
     @workflow.run
     async def run(self, late: LateFact) -> str:
         """Live until our books and the provider agree about the fact, or people have decided; return the state."""
-        return await undeterred.live(self, self._live(late))
+        return await self.to_the_end(self._live(late))
 
     async def _live(self, late: LateFact) -> str:
         await self.next()
@@ -202,7 +199,7 @@ class LateWorkflow(Run):
             means = meaning(fact, about.stands)
             self.log(means.name.lower().replace("_", " "), fact.reference, late.source)
             moved = fact.answer.outcome is Outcome.DONE and _verb(fact.reference) in (Verb.CAPTURE, Verb.REFUND)
-            if (moved or means in CAME_ABOUT) and not self._asked:
+            if (moved or means is Meaning.HANDED_OVER) and not self._asked:
                 fact = await self._decided(fact, about)  # a word may be older than another that took it back
             else:
                 fact = await self._settle(fact, means, about)

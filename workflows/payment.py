@@ -15,7 +15,6 @@ from typing import ClassVar, NoReturn
 
 from temporalio import workflow
 
-from contracts import queues
 from contracts.books import Books
 from contracts.provider import Provider
 from domain.commands import (
@@ -36,7 +35,7 @@ from domain.ids import OperationId, Reference, Verb, effect_reference, operation
 from domain.lifecycle import PAYMENT, Lifecycle, PaymentState, is_terminal
 from domain.money import Money, fee
 from domain.outcomes import CANCELED, DONE, Answer, Fact, Found, Outcome, Reason, Receipt, refused
-from workflows import preparation, saga
+from workflows import preparation, questions, saga
 from workflows.policies import A_FACT, A_ROW, ADMITTED, AS_ASKED, BOOKED, NOTED, REVERSED
 from workflows.run import Carried, Expiring, Run, Setback, refusal
 from workflows.saga import Done, ForwardOnly, Nothing, Saga, Send, Step
@@ -249,15 +248,8 @@ class PaymentWorkflow(Run):
         payment, standing = self._payment, {row.command.reference for row in self._authorization.standing()}
         if stopped is not CANCELED or not since("what-was-sent"):
             return
-        sent = await workflow.execute_activity_method(
-            Books.sent,
-            Standing(operation=payment.id, on=Reference(f"{payment.id}/hold")),
-            task_queue=queues.PAYMENTS,
-            start_to_close_timeout=NOTED.deadline,
-            retry_policy=saga.FOR_EVER,
-            summary=f"{payment.id}: what was ever sent",
-        )
-        for each in sent:
+        asked = Standing(operation=payment.id, on=Reference(f"{payment.id}/hold"))
+        for each in await questions.answered(Books.sent, asked, f"{payment.id}: what was ever sent"):
             if each.reference not in standing:
                 effect = Effect(
                     reference=each.reference,

@@ -15,7 +15,7 @@ from enum import StrEnum
 from typing import Any, ClassVar, TypeVar
 
 from temporalio import workflow
-from temporalio.common import RetryPolicy, SearchAttributeUpdate, WorkflowIDReusePolicy
+from temporalio.common import SearchAttributeUpdate, WorkflowIDReusePolicy
 from temporalio.exceptions import ApplicationError, WorkflowAlreadyStartedError
 
 from contracts import attributes, queues
@@ -25,7 +25,7 @@ from domain.ids import OperationId, Reference
 from domain.lifecycle import Lifecycle, is_terminal, move
 from domain.money import Money
 from domain.outcomes import Answer, Attention, Decision, Doubt, Fact, Moment, Outcome, Reason, Receipt, Stands, View
-from workflows import page
+from workflows import page, questions
 from workflows.since import since
 
 T = TypeVar("T")
@@ -34,8 +34,6 @@ ATTENTION_HOURS = 4  # a person looks within a working half-day; after each, the
 FACTS_MAX = 100  # webhooks nobody waits for are evidence, not memory: the inbox keeps them all
 MOMENTS_MAX = 200  # what a person can read; the history holds the rest
 OPERATIONS_MAX = 2000  # their receipts travel from run to run: a megabyte, half of what Temporal takes
-BOOKS_DEADLINE = timedelta(seconds=5)  # our own database
-WHILE_IT_ASKS = RetryPolicy(initial_interval=timedelta(seconds=0.1), maximum_interval=timedelta(seconds=5))
 DECIDED = (Outcome.DONE, Outcome.REFUSED)
 
 
@@ -79,6 +77,7 @@ class Run:
 
     lifecycle: ClassVar[Lifecycle[Any]]
     owner: ClassVar[str]
+    heeds_cancellation: ClassVar[bool] = True  # a run that settles what has happened only takes note of it
     moves_on: ClassVar[bool] = False  # it may live so long that it has to go on under a new history
 
     def __init__(self, start: Start, state: StrEnum) -> None:
@@ -276,12 +275,15 @@ class Run:
         self.describe()
 
     async def to_the_end(self, life: Coroutine[Any, Any, T]) -> T:
-        """Live to the end, whatever cancellations arrive; each only raises the flag that the loop reads."""
+        """Live to the end, whatever cancellations arrive; each only raises the flag that the loop reads, if that."""
         task = asyncio.create_task(life)
         while not task.done():
             try:
                 await asyncio.shield(task)
             except asyncio.CancelledError:
+                if not self.heeds_cancellation:
+                    self.log("cancel requested, and not heeded: what has happened is settled all the same")
+                    continue
                 if not self.cancel_requested:
                     self.log("cancel requested", self._start.id)
                 self.cancel_requested = True
@@ -366,14 +368,7 @@ class Run:
 
     async def stands(self, operation: OperationId, on: Reference) -> Stands:
         """Ask our own books about an effect of an operation, until they answer."""
-        return await workflow.execute_activity_method(
-            Books.stands,
-            Standing(operation=operation, on=on),
-            task_queue=queues.PAYMENTS,
-            start_to_close_timeout=BOOKS_DEADLINE,
-            retry_policy=WHILE_IT_ASKS,
-            summary=operation,
-        )
+        return await questions.answered(Books.stands, Standing(operation=operation, on=on), operation)
 
     @workflow.signal
     def observe(self, fact: Fact) -> None:
@@ -542,14 +537,8 @@ class Run:
     async def resolve(self, decision: Decision) -> None:
         """Take a decision that two people have approved: from now on it is the fact about this reference."""
         if since("approvals"):
-            checked = await workflow.execute_activity_method(
-                Books.check_approvals,
-                Approval(reference=decision.reference, run=workflow.info().workflow_id, decision=decision),
-                task_queue=queues.PAYMENTS,
-                start_to_close_timeout=BOOKS_DEADLINE,
-                retry_policy=WHILE_IT_ASKS,
-                summary=decision.reference,
-            )
+            approval = Approval(reference=decision.reference, run=workflow.info().workflow_id, decision=decision)
+            checked = await questions.answered(Books.check_approvals, approval, decision.reference)
             if checked.outcome is not Outcome.DONE:
                 raise refusal("NotApproved", checked.reason)
             self._must_be_parked(decision.reference)

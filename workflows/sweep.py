@@ -9,7 +9,7 @@ import hashlib
 from datetime import datetime, timedelta
 
 from temporalio import workflow
-from temporalio.common import RetryPolicy, SearchAttributeKey, WorkflowIDReusePolicy
+from temporalio.common import SearchAttributeKey, WorkflowIDReusePolicy
 from temporalio.exceptions import ChildWorkflowError, WorkflowAlreadyStartedError
 
 from contracts import attributes, queues
@@ -19,12 +19,11 @@ from domain.commands import Available, Payout
 from domain.ids import Prefix, derive
 from domain.lifecycle import PayoutState
 from domain.money import Money
+from workflows import questions
 from workflows.payout import PayoutWorkflow
 
 SCHEDULED: SearchAttributeKey[datetime] = SearchAttributeKey.for_datetime("TemporalScheduledStartTime")
 ADMITTED_FOR = timedelta(days=1)  # the next day's sweep takes what this one has not
-BOOKS_DEADLINE = timedelta(seconds=5)  # our own database
-UNTIL_ANSWERED = RetryPolicy(initial_interval=timedelta(seconds=0.1), maximum_interval=timedelta(minutes=1))
 AT_ONCE = 20  # starts on their way: as many calls as a provider takes at once by default; more would only queue there
 
 Started = workflow.ChildWorkflowHandle[PayoutWorkflow, str]
@@ -38,13 +37,8 @@ class PayoutSweep:
     async def run(self, sweep: Sweep) -> str:
         """Return what was started, or why nothing was."""
         currency = sweep.minimum.currency
-        available = await workflow.execute_activity_method(
-            Books.available,
-            Available(merchant=sweep.merchant, currency=currency),
-            task_queue=queues.PAYMENTS,
-            start_to_close_timeout=BOOKS_DEADLINE,
-            retry_policy=UNTIL_ANSWERED,
-        )
+        asked = Available(merchant=sweep.merchant, currency=currency)
+        available = await questions.answered(Books.available, asked, f"what is available in {currency}")
         if available.minor < max(1, sweep.minimum.minor):
             return f"nothing to pay out: {available} is below the minimum of {sweep.minimum}"
         day = sweep.day or _day()
