@@ -23,16 +23,12 @@ from temporalio.client import (
     WorkflowUpdateFailedError,
     WorkflowUpdateStage,
 )
-from temporalio.common import (
-    WorkflowIDConflictPolicy,
-    WorkflowIDReusePolicy,
-)
 from temporalio.exceptions import ApplicationError, WorkflowAlreadyStartedError
 from temporalio.service import RPCStatusCode
 
 from api.ports import EngineUnavailable, Heard, Refusal, Requested, Silence
 from api.resources import asked_by
-from contracts import attributes, queues
+from contracts import attributes, queues, starts
 from domain.commands import Capture, Increment, Payment, Payout, Refund, Void
 from domain.ids import OperationId
 from domain.lifecycle import PaymentState
@@ -161,13 +157,8 @@ class TemporalRuns:
 
 
 def _options(command: Starting, created_at: str) -> dict[str, Any]:
-    """How every run is started. Both policies are always named: the defaults start a second run after the first."""
     return {
-        "id": queues.workflow_id(command.id),
-        "task_queue": queues.PAYMENTS,
-        "task_timeout": queues.TASK_TIMEOUT,
-        "id_conflict_policy": WorkflowIDConflictPolicy.USE_EXISTING,
-        "id_reuse_policy": WorkflowIDReusePolicy.REJECT_DUPLICATE,
+        **starts.once(queues.workflow_id(command.id)),
         "search_attributes": attributes.of(command),
         "static_summary": (
             f"{type(command).__name__} {command.money} for {command.merchant} via {command.promises.provider}"

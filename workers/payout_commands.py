@@ -11,10 +11,9 @@ from typing import Annotated
 import typer
 from rich.table import Table
 from temporalio.client import WorkflowHandle
-from temporalio.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
 from temporalio.exceptions import WorkflowAlreadyStartedError
 
-from contracts import queues
+from contracts import starts
 from contracts.payouts import Batch, BatchReport, Sweep, batch_id, sweep_id
 from domain.commands import Payout
 from domain.errors import HoldfastError
@@ -138,11 +137,7 @@ async def _batch(settings: Settings, wanted: Batch, *, wait: bool) -> BatchRepor
         handle: WorkflowHandle[PayoutBatch, BatchReport] = await client.start_workflow(
             PayoutBatch.run,
             wanted,
-            id=run,
-            task_queue=queues.PAYMENTS,
-            task_timeout=queues.TASK_TIMEOUT,
-            id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
-            id_reuse_policy=WorkflowIDReusePolicy.REJECT_DUPLICATE,
+            **starts.once(run),
         )
     except WorkflowAlreadyStartedError:
         handle = client.get_workflow_handle_for(PayoutBatch.run, run)

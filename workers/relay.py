@@ -17,12 +17,11 @@ from dataclasses import dataclass
 import asyncpg
 import structlog
 from temporalio.client import Client
-from temporalio.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
 from temporalio.exceptions import WorkflowAlreadyStartedError
 from temporalio.service import RPCError, RPCStatusCode
 
 from activities.books import stands
-from contracts import attributes, queues
+from contracts import attributes, queues, starts
 from domain.commands import Dispute, LateFact, Promises, Standing
 from domain.ids import OperationId, Prefix, Reference, derive, operation_of
 from domain.outcomes import DisputeNews, DisputeStage, Fact
@@ -142,11 +141,7 @@ class Relay:
             await self._client.start_workflow(
                 LateWorkflow.run,
                 late,
-                id=run,
-                task_queue=queues.PAYMENTS,
-                task_timeout=queues.TASK_TIMEOUT,
-                id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
-                id_reuse_policy=WorkflowIDReusePolicy.REJECT_DUPLICATE,
+                **starts.once(run),
                 search_attributes=attributes.of(late),
                 static_summary=f"{fact.reference} is {fact.answer.outcome}, after its run has closed",
             )
@@ -177,11 +172,7 @@ class Relay:
             await self._client.start_workflow(
                 DisputeWorkflow.run,
                 dispute,
-                id=run,
-                task_queue=queues.PAYMENTS,
-                task_timeout=queues.TASK_TIMEOUT,
-                id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
-                id_reuse_policy=WorkflowIDReusePolicy.REJECT_DUPLICATE,
+                **starts.once(run),
                 search_attributes=attributes.of(dispute),
                 static_summary=f"a dispute over {news.money}",
                 start_signal="told",
