@@ -1,49 +1,42 @@
 """Captures and voids: how much of an authorization is taken, and that the rest is given up."""
 
-import asyncio
-
-from api import resources
 from api.answers import Answer
 from api.bodies import CaptureBody, VoidBody
-from api.intake import invalid
-from api.problems import OF_AMOUNTS, Code, Problem
+from api.ports import Heard
+from api.problems import OF_AMOUNTS, Code
 from api.registrar import Asked, Auth, Idempotency, Operation
 from api.resources import CapturePage, CaptureResource, VoidResource
-from api.routes.parts import owner_of, part, status_of
+from api.routes import amounts
+from api.routes.parts import owner_of, part
 from api.routes.payments import PAYMENTS
 from api.routes.started import asked_operation, created, made
 from domain.commands import Capture, Void
-from domain.ids import OperationId, Prefix, is_operation_id
+from domain.ids import OperationId, Prefix
 from domain.lifecycle import PaymentState
 from domain.money import Money
 from identity.clients import Scope
 
+CAPTURES = amounts.Kind(
+    prefix=Prefix.CAPTURE,
+    path="/v1/captures",
+    row=lambda reads: reads.capture,
+    resource=CaptureResource,
+    page=CapturePage,
+    missing=Code.CAPTURE_NOT_FOUND,
+)
+
 
 async def capture(asked: Asked[CaptureBody]) -> Answer:
     """Take all or a part of an authorization."""
-    body, operation = asked.body, asked_operation(asked)
+    body = asked.body
     assert body is not None
-    payment = await owner_of(PAYMENTS, asked, asked.deps.reads.capture)
-    if body.currency != payment.money.currency:
-        raise invalid(Code.CURRENCY_MISMATCH, "/currency")
-    money = Money(body.amount, body.currency)
-    command = Capture(id=operation, fingerprint=asked.fingerprint.hex(), money=money, final=body.final)
-    heard = await asked.deps.runs.capture(payment.id, command, wait_seconds=asked.wait_seconds)
-    told = await part(PAYMENTS, asked, payment, heard, asked.deps.reads.capture)
-    shown = CaptureResource(
-        id=operation,
-        payment=payment.id,
-        amount=money.minor,
-        currency=money.currency,
-        status=told.status,
-        failure_code=told.reason or None,
-        payment_status=PaymentState(told.owner_state),
-        created_at=created(asked),
-        livemode=asked.deps.terms.is_live,
-    )
-    if told.status == "pending":  # it has a page of its own once its outcome is known
-        return made(202, shown, f"{PAYMENTS.path}/{payment.id}")
-    return made(201, shown, f"/v1/captures/{operation}")
+    final = body.final
+
+    async def ask(payment: OperationId, operation: OperationId, money: Money) -> Heard:
+        command = Capture(id=operation, fingerprint=asked.fingerprint.hex(), money=money, final=final)
+        return await asked.deps.runs.capture(payment, command, wait_seconds=asked.wait_seconds)
+
+    return await amounts.take(CAPTURES, asked, ask)
 
 
 async def void(asked: Asked[VoidBody]) -> Answer:
@@ -68,25 +61,7 @@ async def void(asked: Asked[VoidBody]) -> Answer:
 
 async def show_capture(asked: Asked[CaptureBody]) -> Answer:
     """Show a capture whose outcome is known, with its timeline."""
-    operation, reads = OperationId(asked.path["id"]), asked.deps.reads
-    row = await reads.capture(operation) if is_operation_id(operation, Prefix.CAPTURE) else None
-    if row is None or row.client != asked.client.id or row.payment is None:
-        raise Problem(Code.CAPTURE_NOT_FOUND)
-    payment, rows = await asyncio.gather(reads.payment(row.payment), reads.timeline(operation))
-    assert payment is not None, f"{operation} without its payment"
-    shown = CapturePage(
-        id=operation,
-        payment=payment.id,
-        amount=row.money.minor,
-        currency=row.money.currency,
-        status=status_of(row),
-        failure_code=row.reason or None,
-        payment_status=PaymentState(payment.state),
-        created_at=resources.timestamp(row.created_at),
-        livemode=asked.deps.terms.is_live,
-        timeline=resources.moments(rows),
-    )
-    return made(200, shown)
+    return await amounts.show(CAPTURES, asked)
 
 
 OPERATIONS = (
