@@ -12,6 +12,7 @@ import pytest
 import pytest_asyncio
 from temporalio.client import Client, WorkflowExecutionStatus
 
+from tests.support.cluster import Database, TestCluster
 from tests.support.engine import skipping_server, worker
 from workflows import run
 from workflows.since import since
@@ -25,6 +26,21 @@ async def client() -> AsyncGenerator[Client]:
     async with skipping_server() as connected, worker(connected):
         yield connected
         await asyncio.sleep(LOCAL_TIMERS_SECONDS)
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def skipping() -> AsyncGenerator[Client]:
+    """A client of a server whose clock skips, for workers of the test's own."""
+    async with skipping_server() as connected:
+        yield connected
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def database(cluster: TestCluster) -> AsyncGenerator[Database]:
+    """One database for all tests of a file: each has a merchant of its own."""
+    made = await cluster.create()
+    yield made
+    await cluster.drop(made)
 
 
 @pytest.fixture
@@ -44,7 +60,7 @@ async def keeper(request: pytest.FixtureRequest) -> AsyncGenerator[None]:
     if not folder:
         yield
         return
-    names = [name for name in request.fixturenames if name in ("client", "steady", "server", "skipping", "ticking")]
+    names = [name for name in request.fixturenames if name in ("client", "steady", "skipping", "ticking")]
     clients: list[Client] = [request.getfixturevalue(name) for name in names]
     before = {(each.id, each.run_id) for client in clients async for each in client.list_workflows()}
     yield

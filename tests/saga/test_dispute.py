@@ -21,7 +21,6 @@ from domain.outcomes import DisputeNews, DisputeStage, Outcome, View
 from ledger.accounts import DISPUTED_FUNDS, payable
 from tests.support.booked_shop import Shop, open_shop
 from tests.support.cluster import Database, TestCluster
-from tests.support.engine import skipping_server
 from tests.support.stack import running_temporal
 from tests.support.told import Handle, Settling, decide, parked, settling
 
@@ -33,23 +32,9 @@ LOOK_SECONDS = 0.05  # between two looks at what will be so
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
-async def skipping() -> AsyncGenerator[Client]:
-    async with skipping_server() as client:
-        yield client
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def ticking() -> AsyncGenerator[Client]:
     async with running_temporal() as server:
         yield await Client.connect(server.target, data_converter=DATA_CONVERTER)
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="session")
-async def database(cluster: TestCluster) -> AsyncGenerator[Database]:
-    """One database for all tests here: each has a merchant of its own."""
-    made = await cluster.create()
-    yield made
-    await cluster.drop(made)
 
 
 @pytest_asyncio.fixture

@@ -15,26 +15,11 @@ from domain.outcomes import DONE, Answer, Found, Outcome, refused
 from ledger.accounts import payable, unsettled
 from tests.support.booked_shop import Shop, euro, open_shop
 from tests.support.cluster import Database, TestCluster
-from tests.support.engine import skipping_server
 from tests.support.told import Settling, decide, operation, parked, settling
 
 pytestmark = pytest.mark.usefixtures("nobody_else_is_asked")
 NUMBERS = itertools.count(1)
 PENDING = Answer(outcome=Outcome.PENDING)
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="session")
-async def server() -> AsyncGenerator[Client]:
-    async with skipping_server() as client:
-        yield client
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="session")
-async def database(cluster: TestCluster) -> AsyncGenerator[Database]:
-    """One database for all tests here: each has a merchant of its own."""
-    made = await cluster.create()
-    yield made
-    await cluster.drop(made)
 
 
 @pytest_asyncio.fixture
@@ -44,8 +29,8 @@ async def shop(pool: asyncpg.Pool, database: Database, cluster: TestCluster) -> 
 
 
 @pytest_asyncio.fixture
-async def late(server: Client, shop: Shop) -> AsyncGenerator[Settling]:
-    async with settling(server, shop) as running:
+async def late(skipping: Client, shop: Shop) -> AsyncGenerator[Settling]:
+    async with settling(skipping, shop) as running:
         yield running
 
 

@@ -22,25 +22,10 @@ from domain.outcomes import Moment, refused
 from ledger.accounts import payable
 from tests.support.booked_shop import Shop, euro, open_shop
 from tests.support.cluster import Database, TestCluster
-from tests.support.engine import skipping_server
 from tests.support.told import PROMISES, Settling, settling
 from workflows.sweep import PayoutBatch, PayoutSweep
 
 NUMBERS = itertools.count(1)
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="session")
-async def skipping() -> AsyncGenerator[Client]:
-    async with skipping_server() as client:
-        yield client
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="session")
-async def database(cluster: TestCluster) -> AsyncGenerator[Database]:
-    """One database for all tests here: each has a merchant of its own."""
-    made = await cluster.create()
-    yield made
-    await cluster.drop(made)
 
 
 @pytest_asyncio.fixture
