@@ -10,6 +10,16 @@ TOTAL: dict[type[Start], str] = {
     Dispute: "withdrawn",
     LateFact: "settled",
 }
+NOT_HEEDED = "Request Cancellation changes nothing: what has happened is settled all the same."
+CANCELED: dict[type[Start], str] = {
+    Payment: "Request Cancellation voids what is not captured.",
+    Refund: "Request Cancellation stops a refund that has not been done.",
+    Payout: "Request Cancellation stops a payout that the rail has not accepted.",
+    Dispute: NOT_HEEDED,
+    LateFact: NOT_HEEDED,
+}
+LOOK_THERE = "Look the reference up at the provider."
+LOOK_AT_OURS = "Nothing has been sent to a provider yet: this is a reservation in our own books."
 
 
 def of(start: Start, view: View, *, run: str, waiting: int) -> str:
@@ -31,7 +41,7 @@ def of(start: Start, view: View, *, run: str, waiting: int) -> str:
         lines.append(f"| the payer proves who they are at | {view.challenge} |")
     if waiting:
         lines.append(f"| operations in the queue | {waiting} |")
-    return "\n".join([*lines, *_doubt(start, view), *_attention(run, view)])
+    return "\n".join([*lines, *_doubt(start, view), *_attention(start, run, view)])
 
 
 def _doubt(start: Start, view: View) -> list[str]:
@@ -54,7 +64,7 @@ def _doubt(start: Start, view: View) -> list[str]:
     ]
 
 
-def _attention(run: str, view: View) -> list[str]:
+def _attention(start: Start, run: str, view: View) -> list[str]:
     if view.attention is None:
         return []
     wanted = view.attention
@@ -64,7 +74,7 @@ def _attention(run: str, view: View) -> list[str]:
         + (f" (asked {wanted.escalations} times before).**" if wanted.escalations else ".**"),
         f"`{wanted.reference}`: {wanted.reason}",
         "",
-        "1. Look the reference up at the provider.",
+        f"1. {LOOK_AT_OURS if wanted.reference.endswith('/hold') else LOOK_THERE}",
         f'2. To have Holdfast look again: send the update `retry` with `"{wanted.reference}"`',
         *_next(run, wanted),
         "",
@@ -72,7 +82,7 @@ def _attention(run: str, view: View) -> list[str]:
         "```json",
         wanted.payload,
         "```",
-        "Never terminate this run: Terminate undoes nothing. Request Cancellation voids what is not captured.",
+        f"Never terminate this run: Terminate undoes nothing. {CANCELED[type(start)]}",
     ]
 
 
